@@ -1,1 +1,223 @@
-//! To be written.
+//! The composition root: from a configuration to running tasks, and back to silence on a signal.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use tokio_util::sync::CancellationToken;
+
+use crate::backend::connect::Connector;
+use crate::backend::credentials::{Credentials, Limits as CredentialLimits};
+use crate::backend::pool::{Limits, Pools};
+use crate::config::{ClientTls, Config, Server, ServerTlsMode};
+use crate::net::buffer::BufferPool;
+use crate::net::tls;
+use crate::server::{WorkerHandle, accept, bind, start_worker};
+use crate::session::worker::{Registry, Shared, Worker};
+use crate::sql::{Classifier, ParserThread};
+use crate::topology::{ServerId, Topology};
+use crate::wire::LoginKey;
+
+/// How long running commands may go on after a signal.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// File descriptors beside those of clients: connections to servers, epoll, logs.
+const OTHER_FILES: u64 = 4_096;
+
+/// Threads of the control plane: probes must not wait for each other's parsing, no more.
+const CONTROL_THREADS: usize = 1;
+
+/// Runs the proxy until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When the port, the certificate or the cluster cannot be had; in words.
+pub fn run(mut config: Config) -> anyhow::Result<()> {
+    let control = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .context("no runtime for the control plane")?;
+    control.block_on(find_servers(&mut config))?;
+    raise_file_limit(config.proxy.max_connections);
+    let config = Arc::new(config);
+    let topology = Arc::new(ArcSwap::from_pointee(Topology::default()));
+    let cancel = CancellationToken::new();
+    let servers = config.servers.iter().cloned().map(Arc::new).collect();
+    let monitor = control.block_on(async {
+        crate::monitor::start(
+            servers,
+            config.monitor.clone(),
+            config.lag.clone(),
+            Arc::clone(&topology),
+            cancel.clone(),
+        )
+    });
+    control.block_on(monitor.first_probe_done());
+    let shared = Arc::new(Shared {
+        tls: acceptor(&config)?,
+        topology,
+        credentials: Credentials::new(CredentialLimits::default()),
+        login_key: LoginKey::generate().context("no RSA key for logins")?,
+        registry: Registry::default(),
+        lacking: Arc::default(),
+        suspects: monitor.suspects(),
+        started: Instant::now(),
+        config: Arc::clone(&config),
+    });
+    let listener = bind(config.proxy.listen).with_context(|| {
+        format!("cannot listen on {}; is another Weir running?", config.proxy.listen)
+    })?;
+    let workers = start_workers(&config, &shared)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    start_acceptor(listener, workers, Arc::clone(&shared), Arc::clone(&stop))?;
+    tracing::info!(listen = %config.proxy.listen, workers = config.proxy.workers, "Weir serves");
+    let signal = control.block_on(until_signal())?;
+    tracing::info!(signal, "stopping: no new clients, running commands may end");
+    stop.store(true, Ordering::Relaxed);
+    crate::server::wake(config.proxy.listen);
+    control.block_on(drain(&shared));
+    cancel.cancel();
+    Ok(())
+}
+
+/// With `[cluster]`, asks the engine where the nodes are and what the monitor's password is.
+///
+/// # Errors
+/// The cluster was never made, or the engine does not answer; in words.
+pub async fn find_servers(config: &mut Config) -> anyhow::Result<()> {
+    let Some(cluster) = &config.cluster else { return Ok(()) };
+    let view = crate::cluster::observe(cluster, &config.proxy.state_dir).await.context(
+        "the managed cluster cannot be seen; `weir cluster up` makes it, `weir cluster status` shows it",
+    )?;
+    config.servers = view.nodes.into_iter().map(|node| node.server).collect();
+    config.monitor.user = crate::cluster::MONITOR_USER.to_owned();
+    config.monitor.password = view.monitor_password;
+    Ok(())
+}
+
+/// One descriptor a client, and room for connections to servers and the rest.
+fn raise_file_limit(clients: usize) {
+    let wanted = u64::try_from(clients).unwrap_or(u64::MAX).saturating_add(OTHER_FILES);
+    match rlimit::increase_nofile_limit(wanted) {
+        Ok(got) if got < wanted => {
+            tracing::warn!(
+                got,
+                wanted,
+                "few file descriptors: raise the limit (ulimit -n) or lower max_connections"
+            );
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the limit of file descriptors cannot be raised"),
+    }
+}
+
+fn acceptor(config: &Config) -> anyhow::Result<Option<tokio_rustls::TlsAcceptor>> {
+    if config.proxy.tls == ClientTls::Off {
+        return Ok(None);
+    }
+    let (certificate, key) = match &config.proxy.tls_files {
+        Some(files) => files.clone(),
+        None => tls::load_or_make_certificate(&config.proxy.state_dir).context("no certificate")?,
+    };
+    let read = |path: &std::path::Path| {
+        std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+    };
+    let server = tls::server_config(&read(&certificate)?, &read(&key)?)
+        .with_context(|| format!("{} and {} do not serve", certificate.display(), key.display()))?;
+    Ok(Some(tokio_rustls::TlsAcceptor::from(server)))
+}
+
+fn start_workers(config: &Arc<Config>, shared: &Arc<Shared>) -> anyhow::Result<Vec<WorkerHandle>> {
+    let parser = ParserThread::spawn().context("no thread for the SQL parser")?;
+    let certificates = server_tls(&config.servers)?;
+    let mut workers = Vec::with_capacity(config.proxy.workers);
+    for index in 0..config.proxy.workers {
+        let shared = Arc::clone(shared);
+        let parser = parser.clone();
+        let certificates = certificates.clone();
+        let mut seed = [0; 8];
+        getrandom::fill(&mut seed).context("no random seed")?;
+        let make = move || make_worker(shared, parser, certificates, u64::from_le_bytes(seed));
+        workers.push(start_worker(index, make).context("no worker thread")?);
+    }
+    Ok(workers)
+}
+
+fn make_worker(
+    shared: Arc<Shared>,
+    parser: ParserThread,
+    certificates: HashMap<ServerId, Arc<rustls::ClientConfig>>,
+    seed: u64,
+) -> Worker {
+    let config = Arc::clone(&shared.config);
+    let buffers = BufferPool::new();
+    let max_packet = u32::try_from(config.proxy.max_packet_bytes).unwrap_or(u32::MAX);
+    let connector = Connector::new(
+        Rc::clone(&buffers),
+        config.pool.connect,
+        max_packet,
+        certificates,
+        Arc::clone(&shared.lacking),
+    );
+    let limits = Limits {
+        per_server: config.pool.max_per_server.div_ceil(config.proxy.workers).max(1),
+        max_idle: config.pool.max_idle,
+        wait: config.pool.wait,
+    };
+    let classifier = Classifier::new(config.proxy.statement_cache, parser);
+    Worker::new(shared, Pools::new(connector, limits), buffers, classifier, seed)
+}
+
+fn server_tls(servers: &[Server]) -> anyhow::Result<HashMap<ServerId, Arc<rustls::ClientConfig>>> {
+    let mut configs = HashMap::new();
+    for (index, server) in servers.iter().enumerate() {
+        if server.tls.mode == ServerTlsMode::Off {
+            continue;
+        }
+        let config = tls::client_config(server.tls.mode, server.tls.ca.as_deref())
+            .with_context(|| format!("TLS to server {}", server.name))?;
+        configs.insert(ServerId(u32::try_from(index).unwrap_or(u32::MAX)), config);
+    }
+    Ok(configs)
+}
+
+fn start_acceptor(
+    listener: std::net::TcpListener,
+    workers: Vec<WorkerHandle>,
+    shared: Arc<Shared>,
+    stop: Arc<AtomicBool>,
+) -> anyhow::Result<()> {
+    std::thread::Builder::new()
+        .name("accept".to_owned())
+        .spawn(move || {
+            accept(&listener, &workers, &shared, &stop);
+            drop(listener);
+            // The workers end with their channels; they live until the process does.
+            std::thread::park();
+        })
+        .context("no thread to accept clients")?;
+    Ok(())
+}
+
+async fn until_signal() -> anyhow::Result<&'static str> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut term = signal(SignalKind::terminate())?;
+    let mut int = signal(SignalKind::interrupt())?;
+    Ok(tokio::select! {
+        _ = term.recv() => "SIGTERM",
+        _ = int.recv() => "SIGINT",
+    })
+}
+
+/// Waits until no session runs a command, for `DRAIN` at most.
+async fn drain(shared: &Shared) {
+    let until = Instant::now() + DRAIN;
+    while shared.registry.running() > 0 && Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -72,4 +72,88 @@ impl Topology {
     pub fn get(&self, id: ServerId) -> Option<&ServerState> {
         self.servers.iter().find(|s| s.id == id)
     }
+
+    /// Why no replica can serve a session that must see `token`: one clause a server, the primary
+    /// left out. Allocates; for logs and `explain`.
+    pub fn why_no_replica(&self, token: &GtidSet) -> String {
+        let clauses =
+            self.servers.iter().filter(|s| s.role != Role::Primary).filter_map(|server| {
+                let why = server.why_not_read(token)?;
+                Some(format!("{}: {why}", server.config.name))
+            });
+        joined(clauses, "no replica is configured")
+    }
+
+    /// Why there is no primary to write to: one clause a server. Allocates; for errors and logs.
+    pub fn why_no_primary(&self) -> String {
+        let clauses = self.servers.iter().map(|server| {
+            let why = match (&server.health, server.role) {
+                (Health::Unusable(words), Role::Replica) => format!("a replica, {words}"),
+                (Health::Unusable(words), _) => words.to_string(),
+                (Health::Usable, Role::Replica) => "a replica".to_owned(),
+                (Health::Usable, Role::Primary) => "the primary".to_owned(),
+                (Health::Usable, Role::Unknown) => "role unknown".to_owned(),
+            };
+            format!("{}: {why}", server.config.name)
+        });
+        joined(clauses, "no server is configured")
+    }
+}
+
+impl ServerState {
+    /// Whether it may serve reads: a replica, and usable.
+    pub fn readable(&self) -> bool {
+        self.role == Role::Replica && self.health == Health::Usable
+    }
+
+    /// Whether it has executed everything in `token`. Without GTIDs only the empty token is.
+    pub fn caught_up(&self, token: &GtidSet) -> bool {
+        token.is_empty() || self.executed.as_ref().is_some_and(|have| have.contains(token))
+    }
+
+    /// Why reads cannot go there now, in one clause; `None` when they can.
+    pub fn why_not_read(&self, token: &GtidSet) -> Option<String> {
+        if let Health::Unusable(words) = &self.health {
+            return Some(words.to_string());
+        }
+        match self.role {
+            Role::Primary => Some("is the primary".to_owned()),
+            Role::Unknown => Some("role unknown".to_owned()),
+            Role::Replica if self.caught_up(token) => None,
+            Role::Replica => Some("has not applied this session's writes yet".to_owned()),
+        }
+    }
+}
+
+/// A word from a session that a server failed it, so that the monitor asks that server at once.
+/// Cheap to clone and to call; calls that come faster than probes are one.
+#[derive(Clone)]
+pub struct Suspects(Arc<dyn Fn(ServerId) + Send + Sync>);
+
+impl Suspects {
+    /// `tell` must neither block nor panic.
+    pub fn new(tell: impl Fn(ServerId) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(tell))
+    }
+
+    /// For tests and tools without a monitor: nobody listens.
+    pub fn nobody() -> Self {
+        Self::new(|_id| ())
+    }
+
+    /// Says that `server` failed just now.
+    pub fn tell(&self, server: ServerId) {
+        (self.0)(server);
+    }
+}
+
+impl std::fmt::Debug for Suspects {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Suspects(..)")
+    }
+}
+
+fn joined(clauses: impl Iterator<Item = String>, none: &str) -> String {
+    let clauses: Vec<String> = clauses.collect();
+    if clauses.is_empty() { none.to_owned() } else { clauses.join("; ") }
 }

@@ -85,7 +85,7 @@ bit_set! {
         TEMPORARY_TABLE = 1, "temporary table";
         /// GET_LOCK or a locking service lock is held.
         NAMED_LOCK = 2, "named lock";
-        /// LOCK TABLES, FLUSH TABLES WITH READ LOCK, LOCK INSTANCE FOR BACKUP.
+        /// LOCK TABLES, FLUSH TABLES t WITH READ LOCK: until UNLOCK TABLES or a transaction starts.
         TABLE_LOCK = 3, "table lock";
         /// HANDLER .. OPEN.
         HANDLER = 4, "handler";
@@ -107,6 +107,10 @@ bit_set! {
         VARIABLE = 12, "session variable that cannot be replayed";
         /// The server said that session state changed, and nothing tells what (a procedure did it).
         UNKNOWN = 13, "session state changed by a procedure";
+        /// LOCK INSTANCE FOR BACKUP, BACKUP STAGE: until UNLOCK INSTANCE, BACKUP STAGE END.
+        INSTANCE_LOCK = 14, "backup lock";
+        /// FLUSH TABLES WITH READ LOCK: until UNLOCK TABLES.
+        GLOBAL_LOCK = 15, "global read lock";
     }
 }
 
@@ -125,6 +129,8 @@ bit_set! {
         RELEASE = 4, "release";
         /// More than one statement in the text (needs CLIENT_MULTI_STATEMENTS).
         MULTI = 5, "multi-statement";
+        /// ROW_COUNT(), FOUND_ROWS(), @@warning_count in it: the connection of the previous statement.
+        PREVIOUS = 6, "previous statement";
     }
 }
 
@@ -134,7 +140,9 @@ pub struct Statement {
     pub kind: Kind,
     /// What it leaves on the connection when it succeeds.
     pub pins: Pins,
-    /// What of the pins ends when it succeeds (UNLOCK TABLES, RELEASE_ALL_LOCKS(), HANDLER CLOSE, XA COMMIT, ..).
+    /// What of the pins ends when it succeeds (UNLOCK TABLES, RELEASE_ALL_LOCKS(), XA COMMIT, ..): take these
+    /// away first, then add `pins`. RELEASE_LOCK, HANDLER CLOSE, DEALLOCATE and DROP TEMPORARY TABLE end one of
+    /// perhaps several, which text does not tell, so they end no pin.
     pub unpins: Pins,
     pub needs: Needs,
     /// Statements in the text, at least 1 (0: empty or only comments).

@@ -1,0 +1,259 @@
+//! Opening a connection to a server: TCP, TLS, login, and the trackers that Weir lives by.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpStream;
+
+use crate::backend::connection::Connection;
+use crate::backend::login::{Identity, LoggedIn, LoginError, LoginStream, TlsChoice, login};
+use crate::backend::replay::Prelude;
+use crate::backend::state::{State, Variables};
+use crate::backend::tracked::TRACKED_VARIABLES;
+use crate::config::{Secret, Server, ServerTlsMode};
+use crate::net::buffer::BufferPool;
+use crate::net::stream::{PacketStream, Socket};
+use crate::topology::ServerId;
+use crate::wire::{Capabilities, ErrPacket};
+
+/// Sent once after every login: the session's facts come from these trackers (MySQL manual,
+/// "Server Tracking of Client Session State").
+const TRACK_SESSION: &str = "SET SESSION session_track_schema=ON, \
+SESSION session_track_state_change=ON, SESSION session_track_system_variables='";
+
+/// The GTIDs of own writes; MariaDB has no such tracker and refuses it.
+const TRACK_GTIDS: &[u8] = b"SET SESSION session_track_gtids=OWN_GTID";
+
+/// Why no connection could be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The server answered with an error of its own.
+    #[error("{}", String::from_utf8_lossy(&.0.message))]
+    Refused(ErrPacket),
+    /// The server could not be reached or did not speak as a server should.
+    #[error("{0}")]
+    Failed(String),
+    /// Longer than `[pool] connect_seconds`.
+    #[error("no answer within {0:?}")]
+    TimedOut(Duration),
+}
+
+impl From<LoginError> for ConnectError {
+    fn from(error: LoginError) -> Self {
+        match error {
+            LoginError::Refused(packet) => Self::Refused(packet),
+            other => Self::Failed(other.to_string()),
+        }
+    }
+}
+
+/// Who logs in, and in what state the connection is wanted.
+#[derive(Debug, Clone)]
+pub struct Account {
+    pub user: Rc<[u8]>,
+    pub password: Secret,
+    /// The bits that change the bytes of answers; see `answer_bits`.
+    pub capabilities: Capabilities,
+    pub collation: u8,
+    pub schema: Option<Rc<[u8]>>,
+}
+
+/// The capability bits of a client that the server connection must share, because they change what
+/// the server sends or how it reads commands.
+pub fn answer_bits(client: Capabilities) -> Capabilities {
+    client.and(
+        Capabilities::FOUND_ROWS
+            .with(Capabilities::IGNORE_SPACE)
+            .with(Capabilities::LOCAL_FILES)
+            .with(Capabilities::MULTI_STATEMENTS)
+            .with(Capabilities::MULTI_RESULTS)
+            .with(Capabilities::PS_MULTI_RESULTS)
+            .with(Capabilities::DEPRECATE_EOF)
+            .with(Capabilities::QUERY_ATTRIBUTES)
+            .with(Capabilities::NO_SCHEMA)
+            .with(Capabilities::CAN_HANDLE_EXPIRED_PASSWORDS)
+            .with(Capabilities::LONG_FLAG),
+    )
+}
+
+/// Those of them that lay out packets: a connection without one cannot serve a client that has it.
+const LAYOUT_BITS: Capabilities =
+    Capabilities(Capabilities::DEPRECATE_EOF.0 | Capabilities::QUERY_ATTRIBUTES.0);
+
+/// Layouts that some server turned out not to speak, whatever its version promises. One for all
+/// workers; clients are not offered these any more.
+#[derive(Debug, Default)]
+pub struct Lacking(AtomicU32);
+
+impl Lacking {
+    /// The capability bits.
+    pub fn bits(&self) -> Capabilities {
+        Capabilities(self.0.load(Ordering::Relaxed))
+    }
+
+    fn note(&self, bits: Capabilities) {
+        self.0.fetch_or(bits.0, Ordering::Relaxed);
+    }
+}
+
+/// What a worker needs to open connections.
+#[derive(Debug)]
+pub struct Connector {
+    buffers: Rc<BufferPool>,
+    timeout: Duration,
+    max_packet: u32,
+    tls: HashMap<ServerId, Arc<rustls::ClientConfig>>,
+    lacking: Arc<Lacking>,
+}
+
+impl Connector {
+    /// `tls`: the client configuration of every server that may speak TLS.
+    pub fn new(
+        buffers: Rc<BufferPool>,
+        timeout: Duration,
+        max_packet: u32,
+        tls: HashMap<ServerId, Arc<rustls::ClientConfig>>,
+        lacking: Arc<Lacking>,
+    ) -> Self {
+        Self { buffers, timeout, max_packet, tls, lacking }
+    }
+
+    /// A connection, logged in, trackers on. `id` is to be unique in this worker. When dropped
+    /// before its end the half-open connection is closed.
+    pub async fn open(
+        &self,
+        id: u64,
+        server: ServerId,
+        config: &Server,
+        account: &Account,
+    ) -> Result<Connection, ConnectError> {
+        tokio::time::timeout(self.timeout, self.open_unbounded(id, server, config, account))
+            .await
+            .unwrap_or(Err(ConnectError::TimedOut(self.timeout)))
+    }
+
+    async fn open_unbounded(
+        &self,
+        id: u64,
+        server: ServerId,
+        config: &Server,
+        account: &Account,
+    ) -> Result<Connection, ConnectError> {
+        let address = config.address.as_str();
+        let tcp = TcpStream::connect(address).await.map_err(|error| {
+            ConnectError::Failed(format!("cannot connect to {address}: {error}"))
+        })?;
+        tcp.set_nodelay(true).map_err(|error| ConnectError::Failed(error.to_string()))?;
+        let identity = self.identity(account);
+        let choice = TlsChoice {
+            mode: config.tls.mode,
+            config: self
+                .tls
+                .get(&server)
+                .cloned()
+                .filter(|_| config.tls.mode != ServerTlsMode::Off),
+            server_name: host_of(address).to_owned(),
+        };
+        let logged_in = login(tcp, &identity, &choice).await?;
+        let lacks = account.capabilities.and(LAYOUT_BITS).without(logged_in.capabilities);
+        if lacks != Capabilities::NONE {
+            self.lacking.note(lacks);
+            return Err(ConnectError::Failed(format!(
+                "{address} does not speak {lacks:?}, though its version does; Weir does not offer \
+                 it any more, so connect again"
+            )));
+        }
+        let mut connection = self.wrap(id, server, account, logged_in);
+        if connection.capabilities.has(Capabilities::SESSION_TRACK) {
+            set_trackers(&mut connection).await?;
+        }
+        Ok(connection)
+    }
+
+    fn identity(&self, account: &Account) -> Identity {
+        let always = Capabilities::PROTOCOL_41
+            .with(Capabilities::LONG_PASSWORD)
+            .with(Capabilities::TRANSACTIONS)
+            .with(Capabilities::SECURE_CONNECTION)
+            .with(Capabilities::PLUGIN_AUTH)
+            .with(Capabilities::PLUGIN_AUTH_LENENC_CLIENT_DATA)
+            .with(Capabilities::CONNECT_ATTRS)
+            .with(Capabilities::SESSION_TRACK);
+        let database = account.schema.as_ref().map(|schema| schema.to_vec());
+        let wanted = always.with(account.capabilities);
+        Identity {
+            user: account.user.to_vec(),
+            password: account.password.clone(),
+            capabilities: match database {
+                Some(_) => wanted.with(Capabilities::CONNECT_WITH_DB),
+                None => wanted,
+            },
+            database,
+            collation: account.collation,
+            attributes: attributes(),
+            max_packet: self.max_packet,
+        }
+    }
+
+    fn wrap(&self, id: u64, server: ServerId, account: &Account, done: LoggedIn) -> Connection {
+        let socket = match done.stream {
+            LoginStream::Plain(tcp) => Socket::Plain(tcp),
+            LoginStream::Tls(tls) => Socket::Connected(tls),
+        };
+        Connection {
+            stream: PacketStream::new(socket, Rc::clone(&self.buffers)),
+            id,
+            server,
+            thread_id: done.greeting.connection_id,
+            capabilities: done.capabilities,
+            state: State {
+                schema: account.schema.clone(),
+                variables: Rc::new(Variables::of_collation(account.collation)),
+                multi_statements: account.capabilities.has(Capabilities::MULTI_STATEMENTS),
+            },
+            prepared: HashMap::new(),
+            busy: false,
+            tainted: false,
+            uses: 0,
+            idle_since: Instant::now(),
+            last_session: 0,
+            insert_id_owner: None,
+        }
+    }
+}
+
+fn host_of(address: &str) -> &str {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    host.trim_start_matches('[').trim_end_matches(']')
+}
+
+/// Connection attributes as `performance_schema.session_connect_attrs` will show them.
+fn attributes() -> Vec<u8> {
+    use crate::wire::PutExt;
+    let mut block = Vec::new();
+    for (name, value) in [("program_name", "weir"), ("_client_version", env!("CARGO_PKG_VERSION"))]
+    {
+        block.put_lenenc_bytes(name.as_bytes());
+        block.put_lenenc_bytes(value.as_bytes());
+    }
+    block
+}
+
+/// Turns the trackers on; a server that refuses one goes without.
+async fn set_trackers(connection: &mut Connection) -> Result<(), ConnectError> {
+    let mut prelude = Prelude::default();
+    let session = format!("{TRACK_SESSION}{TRACKED_VARIABLES}'");
+    prelude.query(session.as_bytes(), connection.capabilities);
+    prelude.query(TRACK_GTIDS, connection.capabilities);
+    for error in prelude.run_all(connection).await.map_err(ConnectError::Failed)? {
+        tracing::debug!(
+            server = connection.server.0,
+            code = error.code,
+            "a session tracker is refused"
+        );
+    }
+    Ok(())
+}

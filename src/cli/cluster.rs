@@ -1,0 +1,386 @@
+//! `weir cluster up | status | down | destroy`: the managed cluster's life.
+//!
+//! What is being done goes to stderr while it is done, results to stdout.
+
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::ClusterCommand;
+use crate::cluster::{self, ClusterView, NodeView, Progress, ReplicationView};
+use crate::config::{Cluster, Config};
+use crate::topology::Role;
+
+/// In the state directory: options for MySQL's own client programs, to reach Weir as the application.
+const CLIENT_OPTIONS_FILE: &str = "client.cnf";
+const SPINNER_INTERVAL: Duration = Duration::from_millis(120);
+
+/// Does the command to the cluster of that configuration.
+///
+/// # Errors
+/// The configuration is wrong or names no cluster, or the engine or a server refused something.
+pub fn run(command: ClusterCommand, config: &Path) -> anyhow::Result<()> {
+    let path = config;
+    let config = super::load_config(path)?;
+    let Some(cluster) = &config.cluster else {
+        bail!("{} has no [cluster] section, so there is no cluster to work on", path.display());
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start a runtime")?;
+    runtime.block_on(async {
+        match command {
+            ClusterCommand::Up => up(&config, cluster).await,
+            ClusterCommand::Status { json } => status(&config, cluster, json).await,
+            ClusterCommand::Down => down(&config, cluster).await,
+            ClusterCommand::Destroy { yes } => destroy(&config, cluster, yes).await,
+        }
+    })
+}
+
+async fn up(config: &Config, cluster: &Cluster) -> anyhow::Result<()> {
+    let shown = Shown::new();
+    let view = cluster::up(cluster, &config.proxy.state_dir, &shown).await;
+    shown.clear();
+    let view = view?;
+    let file = config.proxy.state_dir.join(CLIENT_OPTIONS_FILE);
+    cluster::write_private(&file, client_options(config, &view).as_bytes())
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    let mut out = io::stdout().lock();
+    if shown.steps() == 0 {
+        writeln!(out, "cluster {} is as it should be; nothing was changed", view.name)?;
+    }
+    write!(out, "{}", table(&view))?;
+    Ok(())
+}
+
+async fn status(config: &Config, cluster: &Cluster, json: bool) -> anyhow::Result<()> {
+    let view = cluster::observe(cluster, &config.proxy.state_dir).await?;
+    let mut out = io::stdout().lock();
+    if json {
+        serde_json::to_writer_pretty(&mut out, &as_json(&view))?;
+        writeln!(out)?;
+        return Ok(());
+    }
+    write!(out, "{}", table(&view))?;
+    for problem in &view.problems {
+        writeln!(out, "{problem}")?;
+    }
+    Ok(())
+}
+
+async fn down(config: &Config, cluster: &Cluster) -> anyhow::Result<()> {
+    let shown = Shown::new();
+    let removed = cluster::down(cluster, &config.proxy.state_dir, &shown).await;
+    shown.clear();
+    let mut out = io::stdout().lock();
+    if removed?.is_empty() {
+        writeln!(out, "cluster {} has no containers; nothing was changed", cluster.name)?;
+    } else {
+        writeln!(
+            out,
+            "the data of cluster {} is kept; `weir cluster up` brings it back",
+            cluster.name
+        )?;
+    }
+    Ok(())
+}
+
+async fn destroy(config: &Config, cluster: &Cluster, yes: bool) -> anyhow::Result<()> {
+    let all = cluster::inventory(cluster).await?;
+    if !yes && !all.is_empty() && !confirmed(cluster, &all)? {
+        bail!("nothing was removed");
+    }
+    let shown = Shown::new();
+    let removed = cluster::destroy(cluster, &config.proxy.state_dir, &shown).await;
+    shown.clear();
+    let removed = removed?;
+    let file = config.proxy.state_dir.join(CLIENT_OPTIONS_FILE);
+    match std::fs::remove_file(&file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("cannot remove {}", file.display()));
+        }
+        _ => {}
+    }
+    let mut out = io::stdout().lock();
+    match removed.as_slice() {
+        [] => writeln!(out, "there was nothing of cluster {}", cluster.name)?,
+        all => writeln!(out, "removed: {}", all.join(", "))?,
+    }
+    Ok(())
+}
+
+/// Asks a person; where none can be asked, `--yes` is needed.
+fn confirmed(cluster: &Cluster, all: &[String]) -> anyhow::Result<bool> {
+    if !io::stdin().is_terminal() {
+        bail!("destroy removes data and there is no terminal to ask on; say --yes");
+    }
+    let mut out = io::stdout().lock();
+    writeln!(out, "This removes for good:")?;
+    for thing in all {
+        writeln!(out, "  {thing}")?;
+    }
+    write!(out, "Type the cluster's name ({}) to go on: ", cluster.name)?;
+    out.flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(answer.trim() == cluster.name)
+}
+
+/// Options by which `mysql --defaults-extra-file=..` reaches Weir as the application.
+fn client_options(config: &Config, view: &ClusterView) -> String {
+    let listen = config.proxy.listen;
+    let host = match listen.ip() {
+        ip if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        ip => ip,
+    };
+    let quoted = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
+    format!(
+        "# Written by `weir cluster up`: the way to Weir for MySQL's client programs.\n\
+         [client]\nprotocol = tcp\nhost = {host}\nport = {port}\nuser = {user}\npassword = {password}\n\n\
+         [mysql]\ndatabase = {database}\n",
+        port = listen.port(),
+        user = quoted(&view.application_user),
+        password = quoted(view.application_password.expose()),
+        database = quoted(&view.database),
+    )
+}
+
+fn table(view: &ClusterView) -> String {
+    let heads = [
+        "node",
+        "role",
+        "container",
+        "health",
+        "version",
+        "address",
+        "published",
+        "behind",
+        "replication",
+    ];
+    let mut rows = vec![heads.map(str::to_owned)];
+    rows.extend(view.nodes.iter().map(row));
+    super::table::aligned(&rows)
+}
+
+fn row(node: &NodeView) -> [String; 9] {
+    let replication = node.replication.as_ref();
+    let behind = replication.and_then(|replication| replication.behind).map(|count| match count {
+        1 => "1 transaction".to_owned(),
+        count => format!("{count} transactions"),
+    });
+    let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
+    [
+        node.name.clone(),
+        role(node.role).to_owned(),
+        node.state.clone(),
+        or_dash(&node.health),
+        or_dash(&node.version),
+        node.server.address.clone(),
+        node.published.to_string(),
+        behind.unwrap_or_else(|| "-".to_owned()),
+        replication.map_or_else(|| "-".to_owned(), threads),
+    ]
+}
+
+fn threads(replication: &ReplicationView) -> String {
+    let running = |state: &str| match state {
+        "Yes" => "running",
+        "Connecting" => "connecting",
+        _ => "stopped",
+    };
+    let mut text = format!(
+        "from {}: receiver {}, applier {}",
+        replication.source,
+        running(&replication.receiver),
+        running(&replication.applier)
+    );
+    if !replication.error.is_empty() {
+        text.push_str(": ");
+        text.push_str(&replication.error);
+    }
+    text
+}
+
+pub(super) fn role(role: Role) -> &'static str {
+    match role {
+        Role::Primary => "primary",
+        Role::Replica => "replica",
+        Role::Unknown => "unknown",
+    }
+}
+
+fn as_json(view: &ClusterView) -> serde_json::Value {
+    let nodes = view.nodes.iter().map(|node| {
+        serde_json::json!({
+            "name": node.name,
+            "role": role(node.role),
+            "container": node.state,
+            "container_id": node.container_id,
+            "health": node.health,
+            "version": node.version,
+            "address": node.server.address,
+            "published": node.published.to_string(),
+            "replication": node.replication.as_ref().map(|replication| serde_json::json!({
+                "source": replication.source,
+                "receiver": replication.receiver,
+                "applier": replication.applier,
+                "behind_transactions": replication.behind,
+                "error": replication.error,
+            })),
+        })
+    });
+    serde_json::json!({
+        "cluster": view.name,
+        "nodes": nodes.collect::<Vec<_>>(),
+        "application_user": view.application_user,
+        "database": view.database,
+        "problems": view.problems,
+    })
+}
+
+/// A line a step, each with its time; on a terminal the running one turns.
+struct Shown {
+    bar: ProgressBar,
+    is_terminal: bool,
+    running: Mutex<Running>,
+}
+
+#[derive(Default)]
+struct Running {
+    text: String,
+    since: Option<Instant>,
+    steps: u32,
+}
+
+impl Shown {
+    fn new() -> Self {
+        let is_terminal = io::stderr().is_terminal();
+        let bar = if is_terminal { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
+            bar.set_style(style);
+        }
+        Self { bar, is_terminal, running: Mutex::default() }
+    }
+
+    fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    fn steps(&self) -> u32 {
+        self.with(|running| running.steps)
+    }
+
+    fn line(&self, text: &str) {
+        if self.is_terminal {
+            self.bar.println(text);
+        } else {
+            // A reader that went away does not stop the work.
+            let _ = writeln!(io::stderr(), "{text}");
+        }
+    }
+
+    fn with<T>(&self, use_it: impl FnOnce(&mut Running) -> T) -> T {
+        let mut running = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        use_it(&mut running)
+    }
+}
+
+impl Progress for Shown {
+    fn begin(&self, text: &str) {
+        self.with(|running| {
+            running.text = text.to_owned();
+            running.since = Some(Instant::now());
+            running.steps = running.steps.saturating_add(1);
+        });
+        self.bar.enable_steady_tick(SPINNER_INTERVAL);
+        self.bar.set_message(text.to_owned());
+    }
+
+    fn detail(&self, text: &str) {
+        let step = self.with(|running| running.text.clone());
+        self.bar.set_message(format!("{step} ({text})"));
+    }
+
+    fn end(&self) {
+        let (text, seconds) = self.with(|running| {
+            let since = running.since.take();
+            (running.text.clone(), since.map_or(0.0, |since| since.elapsed().as_secs_f64()))
+        });
+        self.line(&format!("  {text} ({seconds:.1} s)"));
+    }
+
+    fn note(&self, text: &str) {
+        self.line(&format!("  note: {text}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Secret, Server, ServerTls, ServerTlsMode};
+
+    fn node(number: u32, role: Role, replication: Option<ReplicationView>) -> NodeView {
+        NodeView {
+            name: format!("t-{number}"),
+            server: Server {
+                name: format!("t-{number}"),
+                address: format!("172.18.0.1{number}:3306"),
+                tls: ServerTls { mode: ServerTlsMode::Off, ca: None },
+                weight: 100,
+            },
+            published: ([127, 0, 0, 1], 13301).into(),
+            role,
+            state: "running".to_owned(),
+            health: String::new(),
+            version: "9.7.4".to_owned(),
+            container_id: String::new(),
+            replication,
+        }
+    }
+
+    fn view() -> ClusterView {
+        let replication = ReplicationView {
+            source: "t-1".to_owned(),
+            receiver: "Connecting".to_owned(),
+            applier: "Yes".to_owned(),
+            behind: Some(1),
+            error: "error 2003".to_owned(),
+        };
+        ClusterView {
+            name: "t".to_owned(),
+            nodes: vec![node(1, Role::Primary, None), node(2, Role::Replica, Some(replication))],
+            monitor_user: "m".to_owned(),
+            monitor_password: Secret::new("hunter2".to_owned()),
+            application_user: "app".to_owned(),
+            application_password: Secret::new("hunter3".to_owned()),
+            database: "app".to_owned(),
+            gateway: None,
+            problems: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_table_lines_up_and_says_how_replication_is() {
+        let text = table(&view());
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 3);
+        assert_eq!(lines[0].find("role"), lines[2].find("replica"));
+        assert!(lines[2].contains("1 transaction  "));
+        assert!(lines[2].ends_with("from t-1: receiver connecting, applier running: error 2003"));
+        assert!(lines[1].split_whitespace().rev().take(2).eq(["-", "-"]), "{text}");
+    }
+
+    #[test]
+    fn no_password_is_shown() {
+        let shown = format!("{}{}{:?}", table(&view()), as_json(&view()), view());
+        assert!(!shown.contains("hunter"));
+        assert_eq!(as_json(&view())["nodes"][1]["replication"]["behind_transactions"], 1);
+    }
+}

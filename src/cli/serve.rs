@@ -1,0 +1,13 @@
+//! `weir serve`: runs the proxy.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Runs the proxy of that configuration until SIGTERM or SIGINT.
+///
+/// # Errors
+/// The configuration is wrong, or what it names cannot be had.
+pub fn run(config: &Path) -> anyhow::Result<ExitCode> {
+    crate::app::run(super::load_config(config)?)?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,143 @@
+//! The accounts of a cluster and what they may do, as SQL. Pure.
+//!
+//! | account | from | may |
+//! |---|---|---|
+//! | `root` | the node itself, the cluster's network | everything; Weir's own changes |
+//! | `weir_replication` | the cluster's network | fetch the binary log, nothing else |
+//! | `weir_monitor` | the cluster's network | see replication status, threads and performance_schema |
+//! | the application's | anywhere | everything in its own database |
+
+use crate::config::Secret;
+
+use super::subnet::Subnet;
+
+pub(super) const ROOT: &str = "root";
+pub(super) const REPLICATION: &str = "weir_replication";
+pub const MONITOR: &str = "weir_monitor";
+
+/// Who and what is to be made on the primary.
+#[derive(Debug, Clone)]
+pub(super) struct Accounts {
+    pub subnet: Subnet,
+    pub replication: Secret,
+    pub monitor: Secret,
+    pub application_user: String,
+    pub application: Secret,
+    pub database: String,
+}
+
+impl Accounts {
+    /// The statements, in order; running them again changes nothing but lost passwords and rights.
+    /// They hold passwords: not for logs.
+    pub(super) fn statements(&self) -> Vec<String> {
+        let inside = self.subnet.account_host();
+        let replication = account(REPLICATION, &inside);
+        let monitor = account(MONITOR, &inside);
+        let application = account(&self.application_user, "%");
+        let mut all = vec![format!("CREATE DATABASE IF NOT EXISTS {}", name(&self.database))];
+        all.extend(with_password(&replication, &self.replication));
+        all.push(format!("GRANT REPLICATION SLAVE ON *.* TO {replication}"));
+        all.extend(with_password(&monitor, &self.monitor));
+        all.push(format!("GRANT REPLICATION CLIENT, PROCESS ON *.* TO {monitor}"));
+        all.push(format!("GRANT SELECT ON performance_schema.* TO {monitor}"));
+        all.extend(with_password(&application, &self.application));
+        all.push(format!(
+            "GRANT ALL PRIVILEGES ON {}.* TO {application}",
+            name(&wildcard_safe(&self.database))
+        ));
+        all
+    }
+
+    /// How many of the three accounts and the database are there: one row, one number, 4 when all.
+    pub(super) fn count_query(&self) -> String {
+        let inside = self.subnet.account_host();
+        format!(
+            "SELECT (SELECT COUNT(*) FROM mysql.user WHERE (user = {} AND host = {inside}) OR (user = {} AND \
+             host = {inside}) OR (user = {} AND host = '%')) + (SELECT COUNT(*) FROM \
+             information_schema.schemata WHERE schema_name = {})",
+            string(REPLICATION),
+            string(MONITOR),
+            string(&self.application_user),
+            string(&self.database),
+            inside = string(&inside),
+        )
+    }
+}
+
+/// Counts what is neither MySQL's nor root's: databases and accounts. Zero means blank.
+pub(super) const FOREIGN_OBJECTS: &str = "SELECT (SELECT COUNT(*) FROM information_schema.schemata WHERE schema_name \
+    NOT IN ('mysql', 'information_schema', 'performance_schema', 'sys')) + (SELECT COUNT(*) FROM mysql.user \
+    WHERE user NOT IN ('root', 'mysql.sys', 'mysql.session', 'mysql.infoschema'))";
+
+/// A string literal; sessions here run with an empty sql_mode, where a backslash escapes.
+pub(super) fn string(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+/// A quoted name.
+pub(super) fn name(text: &str) -> String {
+    format!("`{}`", text.replace('`', "``"))
+}
+
+fn account(user: &str, host: &str) -> String {
+    format!("{}@{}", string(user), string(host))
+}
+
+fn with_password(account: &str, password: &Secret) -> [String; 2] {
+    let password = string(password.expose());
+    [
+        format!("CREATE USER IF NOT EXISTS {account} IDENTIFIED BY {password}"),
+        format!("ALTER USER {account} IDENTIFIED BY {password}"),
+    ]
+}
+
+/// In a GRANT, `_` and `%` of a database name are wildcards unless escaped.
+fn wildcard_safe(database: &str) -> String {
+    database.replace('\\', "\\\\").replace('_', "\\_").replace('%', "\\%")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accounts() -> Accounts {
+        Accounts {
+            subnet: Subnet::parse("172.20.0.0/16").unwrap(),
+            replication: Secret::new("r".to_owned()),
+            monitor: Secret::new("m".to_owned()),
+            application_user: "o'app".to_owned(),
+            application: Secret::new(r"a\'b".to_owned()),
+            database: "my_db`".to_owned(),
+        }
+    }
+
+    #[test]
+    fn least_privilege() {
+        let all = accounts().statements().join("\n");
+        for right in [
+            "GRANT REPLICATION SLAVE ON *.* TO 'weir_replication'@'172.20.0.0/255.255.0.0'\n",
+            "GRANT REPLICATION CLIENT, PROCESS ON *.* TO 'weir_monitor'@'172.20.0.0/255.255.0.0'\n",
+            r"GRANT ALL PRIVILEGES ON `my\_db```.* TO 'o''app'@'%'",
+        ] {
+            assert!(all.contains(right), "{all}");
+        }
+        assert_eq!(all.matches("GRANT ALL").count(), 1);
+        assert!(!all.contains("GRANT OPTION") && !all.contains("SUPER"));
+    }
+
+    #[test]
+    fn what_operators_typed_is_quoted() {
+        let all = accounts().statements();
+        assert_eq!(all[0], "CREATE DATABASE IF NOT EXISTS `my_db```");
+        assert!(
+            all.iter().any(|sql| sql.ends_with(r"'o''app'@'%' IDENTIFIED BY 'a\\''b'")),
+            "{all:?}"
+        );
+    }
+
+    #[test]
+    fn the_debug_form_hides_passwords() {
+        let secret = Accounts { monitor: Secret::new("hunter2".to_owned()), ..accounts() };
+        assert!(!format!("{secret:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,98 @@
+//! What can go wrong while a cluster is made or looked at: what happened, its cause, the remedy.
+
+use std::path::PathBuf;
+
+/// Why the cluster could not be observed or changed. No variant ever holds a password.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    #[error(
+        "the Docker Engine does not answer at {host}: {cause}. Start it (systemctl start docker, or \
+         scripts/engine.sh), or name another by DOCKER_HOST or docker_host in [cluster]"
+    )]
+    EngineUnreachable { host: String, cause: String },
+
+    #[error(
+        "the Docker Engine at {host} may not be used by this user: {cause}. Run as root, or join the \
+         group docker (usermod -aG docker USER) and log in again"
+    )]
+    EngineForbidden { host: String, cause: String },
+
+    #[error("{doing} failed: the Docker Engine says: {cause}")]
+    Engine { doing: String, cause: String },
+
+    #[error(
+        "image {image} is not there and cannot be pulled: {cause}. Build it (scripts/build-image.sh \
+         {image}), or name another by WEIR_MYSQL_IMAGE or image in [cluster]"
+    )]
+    ImageMissing { image: String, cause: String },
+
+    #[error(
+        "port {port} of 127.0.0.1, wanted for {node}, is taken: {cause}. Stop what listens there, or \
+         choose another port_base in [cluster]"
+    )]
+    PortTaken { port: u16, node: String, cause: String },
+
+    #[error(
+        "the addresses {subnet} of the cluster's network are taken by another network: {cause}. Remove \
+         that network, or destroy the cluster and make it anew"
+    )]
+    SubnetTaken { subnet: String, cause: String },
+
+    #[error(
+        "{kind} {name} exists but was not made by Weir for this cluster (label {label} is missing or \
+         different), so it is not touched. Remove or rename it, or choose another name in [cluster]"
+    )]
+    Foreign { kind: &'static str, name: String, label: String },
+
+    #[error(
+        "{node} {what}. The last lines of its log:\n{log}\nMend what they name (often a wrong option in \
+         [cluster] options, or a full disk), then run `weir cluster up` again"
+    )]
+    Container { node: String, what: String, log: String },
+
+    #[error(
+        "{node} ({address}) does not let {user} in: {cause}. Its data was made with another password than \
+         the one in {state}. Put the right state file back, or remove the data with `weir cluster destroy`"
+    )]
+    Denied { node: String, address: String, user: String, cause: String, state: PathBuf },
+
+    #[error("{node}: {doing} failed: {cause}")]
+    Sql { node: String, doing: String, cause: String },
+
+    #[error("{node} runs {version}: {cause}")]
+    Unsupported { node: String, version: String, cause: String },
+
+    #[error("replication on {node} from {from} does not run: {cause}")]
+    Replication { node: String, from: String, cause: String },
+
+    #[error("{0}. Nothing was changed: a human has to decide which data is right")]
+    Undecided(String),
+
+    #[error("{doing} {path}: {cause}")]
+    State { doing: &'static str, path: PathBuf, cause: String },
+
+    #[error(
+        "the cluster's data is there ({volumes}) but {path}, which holds its passwords, is not. Put the \
+         file back, or remove the data with `weir cluster destroy`"
+    )]
+    StateLost { path: PathBuf, volumes: String },
+
+    #[error("cluster {name} has not been made yet ({path} does not exist). Run `weir cluster up`")]
+    NotBuilt { name: String, path: PathBuf },
+
+    #[error(
+        "another Weir is changing this cluster at the moment (it holds {path}). Wait until it has finished"
+    )]
+    Busy { path: PathBuf },
+
+    #[error(
+        "after {rounds} rounds there was still something to do ({left}); something undoes Weir's steps"
+    )]
+    NotSettled { rounds: u32, left: String },
+
+    #[error("stopped before: {before}")]
+    Stopped { before: String },
+
+    #[error("the operating system gave no random bytes for a password: {cause}")]
+    Random { cause: String },
+}

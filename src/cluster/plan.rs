@@ -1,0 +1,503 @@
+//! The difference between the cluster that is wanted and the one that is seen, as named steps. Pure.
+//!
+//! What is seen may be incomplete: a server that does not run yet tells nothing. Steps that depend on
+//! its answer are left out (`complete` is false) unless its volume is missing, for then it is sure to
+//! start empty. Nothing here ever plans to empty or rewind a server that holds anything of anybody's.
+
+use super::error::ClusterError;
+use super::node;
+
+/// One thing to do. Each is harmless when it is done already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Step {
+    PullImage,
+    CreateNetwork,
+    CreateVolume(u32),
+    CreateContainer(u32),
+    StartContainer(u32),
+    /// Until the server lets root in.
+    WaitHealthy(u32),
+    /// Forget GTIDs of an *empty* server's own first start; checked again right before.
+    ClearHistory(u32),
+    InstallSemiSync(u32),
+    /// On the primary, from where they replicate.
+    CreateAccounts(u32),
+    SetReadOnly(u32),
+    /// Point the node at the source and start; refused when the histories do not fit.
+    ConfigureReplica {
+        node: u32,
+        source: u32,
+    },
+    /// Start threads that are stopped, and wait for them.
+    StartReplication {
+        node: u32,
+        source: u32,
+    },
+    /// Whether commits on the node wait for a replica's receipt.
+    SemiSyncSource {
+        node: u32,
+        on: bool,
+    },
+}
+
+impl Step {
+    /// Whether the step needs the engine alone; the others talk to the servers.
+    pub fn is_of_engine(self) -> bool {
+        matches!(
+            self,
+            Self::PullImage
+                | Self::CreateNetwork
+                | Self::CreateVolume(_)
+                | Self::CreateContainer(_)
+                | Self::StartContainer(_)
+                | Self::WaitHealthy(_)
+        )
+    }
+
+    /// The step in words, for operators.
+    pub fn text(self, cluster: &str) -> String {
+        let name = |number| node::name(cluster, number);
+        match self {
+            Self::PullImage => "pull the image".to_owned(),
+            Self::CreateNetwork => format!("create network {}", node::network_name(cluster)),
+            Self::CreateVolume(n) => format!("create volume {}", name(n)),
+            Self::CreateContainer(n) => format!("create container {}", name(n)),
+            Self::StartContainer(n) => format!("start container {}", name(n)),
+            Self::WaitHealthy(n) => format!("wait until {} answers", name(n)),
+            Self::ClearHistory(n) => format!("clear the first start's history on {}", name(n)),
+            Self::InstallSemiSync(n) => format!("install the semi-sync plugins on {}", name(n)),
+            Self::CreateAccounts(n) => {
+                format!("create the accounts and the database on {}", name(n))
+            }
+            Self::SetReadOnly(n) => format!("make {} read-only", name(n)),
+            Self::ConfigureReplica { node, source } => {
+                format!("make {} replicate from {}", name(node), name(source))
+            }
+            Self::StartReplication { node, source } => {
+                format!("start replication on {} from {}", name(node), name(source))
+            }
+            Self::SemiSyncSource { node, on: true } => {
+                format!("make commits on {} wait for a replica", name(node))
+            }
+            Self::SemiSyncSource { node, on: false } => {
+                format!("let commits on {} not wait for replicas", name(node))
+            }
+        }
+    }
+}
+
+/// What the configuration asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// The primary and the replicas: numbers 1 to `nodes`.
+    pub nodes: u32,
+    pub semi_sync: bool,
+}
+
+/// What is there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Seen {
+    pub image: bool,
+    pub network: bool,
+    /// Node n at n - 1.
+    pub nodes: Vec<NodeSeen>,
+}
+
+/// One node as seen; nothing of it exists by default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NodeSeen {
+    pub volume: bool,
+    pub container: Life,
+    /// What the server said, when it lets root in.
+    pub server: Option<ServerSeen>,
+}
+
+/// How far a container has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Life {
+    #[default]
+    Missing,
+    /// Created, exited, paused or dead.
+    Stopped,
+    /// Running, or being restarted by the engine.
+    Running,
+}
+
+/// One server, as far as planning needs it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ServerSeen {
+    /// No database and no account beside MySQL's own and root's, and no source.
+    pub blank: bool,
+    /// `gtid_executed` is not empty.
+    pub has_history: bool,
+    pub read_only: bool,
+    pub super_read_only: bool,
+    pub source: Option<SourceSeen>,
+    pub semi_sync: SemiSync,
+    /// Weir's accounts, the application's and its database are there, and the passwords are right.
+    pub accounts: bool,
+}
+
+/// Where a server replicates from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SourceSeen {
+    /// The number, when it is one of ours.
+    pub node: Option<u32>,
+    pub receiver: bool,
+    pub applier: bool,
+}
+
+/// The semi-sync plugins of one server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SemiSync {
+    /// The files are there to be installed.
+    pub available: bool,
+    /// Both are installed and the replica's side is on.
+    pub ready: bool,
+    pub source_on: bool,
+}
+
+/// What to do, in order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    pub steps: Vec<Step>,
+    /// The node that takes writes, where that is known.
+    pub primary: Option<u32>,
+    /// Whether these are all the steps: false while some server's answer is missing.
+    pub complete: bool,
+}
+
+/// Compares. An error means that the servers contradict each other and no step is safe.
+pub fn plan(wanted: Wanted, seen: &Seen) -> Result<Plan, ClusterError> {
+    let nodes: Vec<(u32, NodeSeen)> = (1..=wanted.nodes)
+        .map(|number| {
+            let at = usize::try_from(number).unwrap_or(usize::MAX).saturating_sub(1);
+            (number, seen.nodes.get(at).cloned().unwrap_or_default())
+        })
+        .collect();
+    let mut steps = Vec::new();
+    engine_steps(seen, &nodes, &mut steps);
+    let Some(servers) = servers(&nodes) else {
+        return Ok(Plan { steps, primary: None, complete: false });
+    };
+    let primary = choose_primary(&servers)?;
+    server_steps(wanted, &servers, primary, &mut steps);
+    Ok(Plan { steps, primary: Some(primary), complete: true })
+}
+
+/// The primary as far as the servers that answer can tell; for looking, not for changing.
+pub fn apparent_primary(seen: &Seen) -> Option<u32> {
+    let answering: Vec<(u32, ServerSeen)> =
+        (1..).zip(&seen.nodes).filter_map(|(number, node)| Some((number, node.server?))).collect();
+    if answering.iter().all(|(_, server)| server.blank) {
+        return None;
+    }
+    choose_primary(&answering).ok()
+}
+
+/// Everything that has to exist and run before a server can be asked.
+fn engine_steps(seen: &Seen, nodes: &[(u32, NodeSeen)], steps: &mut Vec<Step>) {
+    if !seen.image && nodes.iter().any(|(_, node)| node.container == Life::Missing) {
+        steps.push(Step::PullImage);
+    }
+    if !seen.network {
+        steps.push(Step::CreateNetwork);
+    }
+    let mut each = |wants: &dyn Fn(&NodeSeen) -> bool, step: &dyn Fn(u32) -> Step| {
+        steps.extend(nodes.iter().filter(|(_, node)| wants(node)).map(|(number, _)| step(*number)));
+    };
+    each(&|node| !node.volume, &Step::CreateVolume);
+    each(&|node| node.container == Life::Missing, &Step::CreateContainer);
+    each(&|node| node.container != Life::Running, &Step::StartContainer);
+    each(&|node| node.server.is_none(), &Step::WaitHealthy);
+}
+
+/// What each server is known to be; `None` when one of them has to be asked first.
+fn servers(nodes: &[(u32, NodeSeen)]) -> Option<Vec<(u32, ServerSeen)>> {
+    let fresh = ServerSeen {
+        blank: true,
+        // The usual image has the plugins; where not, the next look says so.
+        semi_sync: SemiSync { available: true, ..SemiSync::default() },
+        ..ServerSeen::default()
+    };
+    nodes
+        .iter()
+        .map(|(number, node)| match (node.server, node.volume) {
+            (Some(server), _) => Some((*number, server)),
+            (None, false) => Some((*number, fresh)),
+            (None, true) => None,
+        })
+        .collect()
+}
+
+/// The one server that holds data, replicates from nobody and is writable; of empty ones the first.
+fn choose_primary(servers: &[(u32, ServerSeen)]) -> Result<u32, ClusterError> {
+    let list = |numbers: &[u32]| {
+        let words: Vec<String> = numbers.iter().map(|number| format!("node {number}")).collect();
+        words.join(" and ")
+    };
+    let numbers = |pick: &dyn Fn(&ServerSeen) -> bool| -> Vec<u32> {
+        servers.iter().filter(|(_, server)| pick(server)).map(|(number, _)| *number).collect()
+    };
+    let writable = numbers(&|server| !server.blank && server.source.is_none() && !server.read_only);
+    match writable.as_slice() {
+        [one] => return Ok(*one),
+        [] => {}
+        several => {
+            return Err(ClusterError::Undecided(format!(
+                "{} each hold data, take writes and replicate from nobody, so each could be the primary",
+                list(several)
+            )));
+        }
+    }
+    let holding = numbers(&|server| !server.blank);
+    if let [first, ..] = numbers(&|_| true).as_slice()
+        && holding.is_empty()
+    {
+        return Ok(*first);
+    }
+    let sources: Vec<u32> = servers
+        .iter()
+        .filter_map(|(_, server)| server.source.and_then(|source| source.node))
+        .collect();
+    let words = match sources.first() {
+        Some(source) if !holding.contains(source) => format!(
+            "{} hold data and replicate from node {source}, which is empty: its data is gone",
+            list(&holding)
+        ),
+        _ => format!("{} hold data, but none of them takes writes", list(&holding)),
+    };
+    Err(ClusterError::Undecided(words))
+}
+
+/// Everything that is said to servers, the primary first, so that replicas find what they need.
+fn server_steps(
+    wanted: Wanted,
+    servers: &[(u32, ServerSeen)],
+    primary: u32,
+    steps: &mut Vec<Step>,
+) {
+    let semi_sync = wanted.semi_sync && wanted.nodes > 1;
+    for (number, server) in servers {
+        if server.blank && server.has_history {
+            steps.push(Step::ClearHistory(*number));
+        }
+        if semi_sync && server.semi_sync.available && !server.semi_sync.ready {
+            steps.push(Step::InstallSemiSync(*number));
+        }
+    }
+    if servers.iter().any(|(number, server)| *number == primary && !server.accounts) {
+        steps.push(Step::CreateAccounts(primary));
+    }
+    for (number, server) in servers.iter().filter(|(number, _)| *number != primary) {
+        if !(server.read_only && server.super_read_only) {
+            steps.push(Step::SetReadOnly(*number));
+        }
+        match server.source {
+            Some(source) if source.node == Some(primary) => {
+                if !(source.receiver && source.applier) {
+                    steps.push(Step::StartReplication { node: *number, source: primary });
+                }
+            }
+            _ => steps.push(Step::ConfigureReplica { node: *number, source: primary }),
+        }
+    }
+    for (number, server) in servers {
+        let on = semi_sync && *number == primary && server.semi_sync.available;
+        if server.semi_sync.source_on != on {
+            steps.push(Step::SemiSyncSource { node: *number, on });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Step::*;
+    use super::*;
+
+    const WANTED: Wanted = Wanted { nodes: 2, semi_sync: true };
+
+    fn semi(source_on: bool) -> SemiSync {
+        SemiSync { available: true, ready: true, source_on }
+    }
+
+    fn primary() -> NodeSeen {
+        let server = ServerSeen {
+            has_history: true,
+            semi_sync: semi(true),
+            accounts: true,
+            ..ServerSeen::default()
+        };
+        NodeSeen { volume: true, container: Life::Running, server: Some(server) }
+    }
+
+    fn replica_of(node: u32) -> NodeSeen {
+        let server = ServerSeen {
+            has_history: true,
+            read_only: true,
+            super_read_only: true,
+            source: Some(SourceSeen { node: Some(node), receiver: true, applier: true }),
+            semi_sync: semi(false),
+            accounts: true,
+            ..ServerSeen::default()
+        };
+        NodeSeen { volume: true, container: Life::Running, server: Some(server) }
+    }
+
+    fn blank() -> NodeSeen {
+        let server = ServerSeen {
+            blank: true,
+            semi_sync: SemiSync { available: true, ..SemiSync::default() },
+            ..ServerSeen::default()
+        };
+        NodeSeen { volume: true, container: Life::Running, server: Some(server) }
+    }
+
+    fn world(nodes: Vec<NodeSeen>) -> Seen {
+        Seen { image: true, network: true, nodes }
+    }
+
+    fn check(seen: &Seen, steps: &[Step]) {
+        assert_eq!(plan(WANTED, seen).unwrap().steps, steps, "{seen:?}");
+    }
+
+    fn changed(mut node: NodeSeen, change: impl FnOnce(&mut ServerSeen)) -> NodeSeen {
+        change(node.server.as_mut().unwrap());
+        node
+    }
+
+    #[test]
+    fn an_empty_world_needs_everything() {
+        let all = [
+            PullImage,
+            CreateNetwork,
+            CreateVolume(1),
+            CreateVolume(2),
+            CreateContainer(1),
+            CreateContainer(2),
+            StartContainer(1),
+            StartContainer(2),
+            WaitHealthy(1),
+            WaitHealthy(2),
+            InstallSemiSync(1),
+            InstallSemiSync(2),
+            CreateAccounts(1),
+            SetReadOnly(2),
+            ConfigureReplica { node: 2, source: 1 },
+            SemiSyncSource { node: 1, on: true },
+        ];
+        check(&Seen::default(), &all);
+        assert!(plan(WANTED, &Seen::default()).unwrap().complete);
+    }
+
+    #[test]
+    fn a_right_world_needs_nothing_whoever_is_primary() {
+        check(&world(vec![primary(), replica_of(1)]), &[]);
+        check(&world(vec![replica_of(2), primary()]), &[]);
+        let moved = plan(WANTED, &world(vec![replica_of(2), primary()])).unwrap();
+        assert_eq!(moved.primary, Some(2));
+        // Without its image, which a running container does not need.
+        check(&Seen { image: false, ..world(vec![primary(), replica_of(1)]) }, &[]);
+    }
+
+    #[test]
+    fn after_down_only_containers_are_made_before_the_servers_are_asked() {
+        let kept = || NodeSeen { volume: true, ..NodeSeen::default() };
+        let seen = world(vec![kept(), kept()]);
+        let plan = plan(WANTED, &seen).unwrap();
+        assert!(!plan.complete);
+        assert_eq!(plan.primary, None);
+        assert!(plan.steps.iter().all(|step| step.is_of_engine()));
+        assert_eq!(plan.steps.len(), 6);
+    }
+
+    #[test]
+    fn a_primary_is_apparent_while_a_replica_is_down() {
+        let exited = NodeSeen { container: Life::Stopped, server: None, ..replica_of(1) };
+        assert_eq!(apparent_primary(&world(vec![primary(), exited.clone()])), Some(1));
+        assert_eq!(apparent_primary(&world(vec![exited, replica_of(1)])), None);
+        assert_eq!(apparent_primary(&world(vec![blank(), blank()])), None);
+        assert_eq!(apparent_primary(&world(vec![primary(), primary()])), None);
+    }
+
+    #[test]
+    fn a_new_replica_beside_a_primary_with_data() {
+        check(
+            &world(vec![primary(), NodeSeen::default()]),
+            &[
+                CreateVolume(2),
+                CreateContainer(2),
+                StartContainer(2),
+                WaitHealthy(2),
+                InstallSemiSync(2),
+                SetReadOnly(2),
+                ConfigureReplica { node: 2, source: 1 },
+            ],
+        );
+    }
+
+    #[test]
+    fn small_faults_are_mended_alone() {
+        let stopped = changed(replica_of(1), |s| s.source.as_mut().unwrap().applier = false);
+        check(&world(vec![primary(), stopped]), &[StartReplication { node: 2, source: 1 }]);
+        let writable = changed(replica_of(1), |s| s.super_read_only = false);
+        check(&world(vec![primary(), writable]), &[SetReadOnly(2)]);
+        let elsewhere = changed(replica_of(1), |s| s.source.as_mut().unwrap().node = None);
+        check(&world(vec![primary(), elsewhere]), &[ConfigureReplica { node: 2, source: 1 }]);
+        let exited = NodeSeen { container: Life::Stopped, server: None, ..replica_of(1) };
+        check(&world(vec![primary(), exited]), &[StartContainer(2), WaitHealthy(2)]);
+        let locked = changed(primary(), |s| s.accounts = false);
+        check(&world(vec![locked, replica_of(1)]), &[CreateAccounts(1)]);
+    }
+
+    #[test]
+    fn semi_sync_follows_the_wish_and_the_role() {
+        let seen = world(vec![primary(), replica_of(1)]);
+        let without = Wanted { semi_sync: false, ..WANTED };
+        assert_eq!(plan(without, &seen).unwrap().steps, [SemiSyncSource { node: 1, on: false }]);
+        let alone = Wanted { nodes: 1, ..WANTED };
+        assert_eq!(plan(alone, &seen).unwrap().steps, [SemiSyncSource { node: 1, on: false }]);
+        let old_primary = changed(replica_of(2), |s| s.semi_sync.source_on = true);
+        check(&world(vec![old_primary, primary()]), &[SemiSyncSource { node: 1, on: false }]);
+        let no_plugins = |node| changed(node, |s| s.semi_sync = SemiSync::default());
+        check(&world(vec![no_plugins(primary()), no_plugins(replica_of(1))]), &[]);
+    }
+
+    #[test]
+    fn only_an_empty_server_forgets() {
+        let initialised = changed(blank(), |s| s.has_history = true);
+        let plan = plan(WANTED, &world(vec![initialised.clone(), initialised])).unwrap();
+        assert_eq!(plan.steps.iter().filter(|s| matches!(s, ClearHistory(_))).count(), 2);
+        check(&world(vec![primary(), replica_of(1)]), &[]);
+    }
+
+    #[test]
+    fn contradictions_are_left_to_a_human() {
+        let refused = |nodes: Vec<NodeSeen>, words: &str| {
+            let error = plan(WANTED, &world(nodes)).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        };
+        refused(vec![primary(), primary()], "node 1 and node 2 each hold data");
+        refused(vec![blank(), replica_of(1)], "node 1, which is empty");
+        refused(vec![replica_of(2), replica_of(1)], "none of them takes writes");
+        let demoted = changed(primary(), |s| s.read_only = true);
+        refused(vec![demoted, replica_of(1)], "none of them takes writes");
+    }
+
+    #[test]
+    fn after_each_step_of_a_first_run_the_rest_is_planned() {
+        // Account creation was interrupted: the primary is known by what it holds.
+        let half = changed(primary(), |s| {
+            s.accounts = false;
+            s.semi_sync.source_on = false;
+        });
+        let rest = [
+            InstallSemiSync(2),
+            CreateAccounts(1),
+            SetReadOnly(2),
+            ConfigureReplica { node: 2, source: 1 },
+            SemiSyncSource { node: 1, on: true },
+        ];
+        check(&world(vec![half, blank()]), &rest);
+    }
+}

@@ -1,0 +1,294 @@
+//! Carries out a plan, one step at a time; after the engine's part it looks again and plans anew.
+//!
+//! Every step may be cut off anywhere: what it leaves behind is what the next look sees, and each step
+//! does nothing when its work is done already.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::archive;
+use super::error::ClusterError;
+use super::node;
+use super::plan::{self, Plan, Step};
+use super::progress::Progress;
+use super::replication;
+use super::sql::NoLogin;
+use super::subnet::Subnet;
+use super::world::{Facts, World};
+
+/// Look, plan, do: the engine's part and the servers' part are two rounds; the others are for what
+/// changed meanwhile.
+const MAX_ROUNDS: u32 = 6;
+/// A first start takes seconds; recovery of a large data directory minutes.
+const ANSWER_LIMIT: Duration = Duration::from_secs(600);
+const ANSWER_POLL: Duration = Duration::from_millis(250);
+/// A container that the engine had to start again so often will not come up.
+const MAX_RESTARTS: i64 = 3;
+/// Lines of a container's log that go into an error.
+const LOG_LINES: u32 = 15;
+/// Attempts to get a network whose addresses nobody else took in between.
+const NETWORK_ATTEMPTS: u32 = 3;
+
+/// Makes the cluster right; returns what was seen at the end.
+pub(super) async fn reconcile(
+    world: &mut World,
+    progress: &dyn Progress,
+) -> Result<Facts, ClusterError> {
+    let mut left = String::new();
+    for _ in 0..MAX_ROUNDS {
+        let facts = Box::pin(world.look()).await?;
+        let plan = plan::plan(world.wanted(), &facts.seen())?;
+        let Some(now) = this_round(&plan) else {
+            notes(world, &facts, progress);
+            return Ok(facts);
+        };
+        left = plan
+            .steps
+            .iter()
+            .map(|step| step.text(&world.cluster.name))
+            .collect::<Vec<_>>()
+            .join(", ");
+        for step in now {
+            let text = step.text(&world.cluster.name);
+            if !progress.allow(step) {
+                return Err(ClusterError::Stopped { before: text });
+            }
+            progress.begin(&text);
+            tracing::debug!(cluster = world.cluster.name, step = text, "cluster step");
+            Box::pin(run(world, step, progress)).await?;
+            progress.end();
+        }
+    }
+    Err(ClusterError::NotSettled { rounds: MAX_ROUNDS, left })
+}
+
+/// The steps until the servers have to be looked at again; `None` when there is nothing to do.
+fn this_round(plan: &Plan) -> Option<Vec<Step>> {
+    let engine: Vec<Step> = plan.steps.iter().copied().filter(|step| step.is_of_engine()).collect();
+    match (engine.is_empty(), plan.steps.is_empty()) {
+        (_, true) => None,
+        (false, _) => Some(engine),
+        (true, false) => Some(plan.steps.clone()),
+    }
+}
+
+/// What the operator should know although nothing is done about it.
+fn notes(world: &World, facts: &Facts, progress: &dyn Progress) {
+    for name in &facts.extra {
+        progress.note(&format!(
+            "{name} is of this cluster but beyond replicas = {}; it is left as it is",
+            world.cluster.replicas
+        ));
+    }
+    for node in &facts.nodes {
+        let wanted = world.subnet().map(|subnet| spec(world, subnet, node.number));
+        let wanted = wanted
+            .and_then(|spec| spec.labels.into_iter().find(|(key, _)| key == node::LABEL_SPEC));
+        let made = node.container.as_ref().and_then(|container| container.spec.clone());
+        if wanted.map(|(_, sum)| sum) != made {
+            progress.note(&format!(
+                "{} was made with another image or other options than [cluster] now says; `weir cluster \
+                 down` and `up` apply them",
+                world.name(node.number)
+            ));
+        }
+        let plugins = node.server.as_ref().is_some_and(|server| server.seen.semi_sync.available);
+        if world.cluster.semi_sync && world.cluster.replicas > 0 && !plugins {
+            progress.note(&format!(
+                "{} has no semi-sync plugins in its image: replication is asynchronous",
+                world.name(node.number)
+            ));
+        }
+    }
+}
+
+async fn run(world: &mut World, step: Step, progress: &dyn Progress) -> Result<(), ClusterError> {
+    match step {
+        Step::PullImage => {
+            world.engine.pull(&world.cluster.image, &|text| progress.detail(text)).await
+        }
+        Step::CreateNetwork => create_network(world).await,
+        Step::CreateVolume(number) => {
+            let labels = node::labels(&world.cluster.name, number);
+            world.engine.create_volume(&world.name(number), labels).await
+        }
+        Step::CreateContainer(number) => {
+            let spec = spec(world, known_subnet(world)?, number);
+            world.engine.create_container(&spec).await
+        }
+        Step::StartContainer(number) => start_container(world, number, progress).await,
+        Step::WaitHealthy(number) => wait_until_answers(world, number, progress).await,
+        Step::ClearHistory(number) => replication::clear_history(world, number).await,
+        Step::InstallSemiSync(number) => replication::install_semi_sync(world, number).await,
+        Step::CreateAccounts(number) => create_accounts(world, number).await,
+        Step::SetReadOnly(number) => replication::set_read_only(world, number).await,
+        Step::ConfigureReplica { node, source } => {
+            replication::follow(world, node, source, progress).await
+        }
+        Step::StartReplication { node, source } => {
+            replication::start(world, node, source, progress).await
+        }
+        Step::SemiSyncSource { node, on } => replication::semi_sync_source(world, node, on).await,
+    }
+}
+
+fn spec(world: &World, subnet: Subnet, number: u32) -> node::ContainerSpec {
+    node::container(&world.cluster, &world.state, subnet, number)
+}
+
+fn known_subnet(world: &World) -> Result<Subnet, ClusterError> {
+    world.subnet().ok_or_else(|| ClusterError::Engine {
+        doing: "creating a container".to_owned(),
+        cause: "the cluster's network has no addresses yet; run `weir cluster up` again".to_owned(),
+    })
+}
+
+/// Lets the engine choose free addresses once, writes them down, and makes the network with exactly
+/// them: only then may containers have fixed ones. What an earlier, cut-off attempt left is removed.
+async fn create_network(world: &mut World) -> Result<(), ClusterError> {
+    let cluster = world.cluster.name.clone();
+    let name = node::network_name(&cluster);
+    for _ in 0..NETWORK_ATTEMPTS {
+        let subnet = match world.subnet() {
+            Some(subnet) => subnet,
+            None => choose_subnet(world).await?,
+        };
+        let mut finished = false;
+        for network in world.networks().await? {
+            if world.is_finished(&network) && !finished {
+                finished = true;
+            } else {
+                world.engine.remove_network(&network).await?;
+            }
+        }
+        if finished {
+            return Ok(());
+        }
+        match world.engine.create_network(&name, &cluster, Some(subnet)).await {
+            // Nothing is bound to these addresses yet, so others will do.
+            Err(ClusterError::SubnetTaken { .. }) if !has_volumes(world).await? => {
+                world.state.subnet = None;
+            }
+            done => return done,
+        }
+    }
+    Err(no_subnet(&name))
+}
+
+/// Makes a network to see which addresses the engine gives it, and keeps them in the state file.
+async fn choose_subnet(world: &mut World) -> Result<Subnet, ClusterError> {
+    let cluster = world.cluster.name.clone();
+    let name = node::network_name(&cluster);
+    for network in world.networks().await? {
+        world.engine.remove_network(&network).await?;
+    }
+    world.engine.create_network(&name, &cluster, None).await?;
+    let made = world.networks().await?;
+    let subnet = made.first().and_then(|network| network.subnet).ok_or_else(|| no_subnet(&name))?;
+    world.state.subnet = Some(subnet.to_string());
+    world.state.save(&world.state_dir, &cluster)?;
+    Ok(subnet)
+}
+
+async fn has_volumes(world: &World) -> Result<bool, ClusterError> {
+    Ok(!world.engine.volumes(&world.cluster.name).await?.is_empty())
+}
+
+fn no_subnet(name: &str) -> ClusterError {
+    ClusterError::Engine {
+        doing: format!("creating network {name}"),
+        cause: "it gave no IPv4 addresses that stayed free (a network of /25 or larger is needed)"
+            .to_owned(),
+    }
+}
+
+/// The password goes into the container as a file, which `docker inspect` does not show.
+async fn start_container(
+    world: &mut World,
+    number: u32,
+    progress: &dyn Progress,
+) -> Result<(), ClusterError> {
+    let mut spec = spec(world, known_subnet(world)?, number);
+    let password = world.state.root.expose().as_bytes();
+    let tar = archive::one_file(node::ROOT_PASSWORD_FILE, 0o400, node::MYSQL_UID, password);
+    let tar = tar.ok_or_else(|| ClusterError::Engine {
+        doing: format!("putting a file into container {}", spec.name),
+        cause: "the password does not fit into an archive".to_owned(),
+    })?;
+    if world.raise_files {
+        world.engine.put(&spec.name, tar.clone()).await?;
+        match world.engine.start(&spec).await {
+            // An engine that is itself limited cannot give more than it has.
+            Err(ClusterError::Engine { cause, .. }) if cause.contains("rlimit") => {
+                tracing::debug!(container = spec.name, cause, "limit of open files not raised");
+                world.raise_files = false;
+            }
+            done => return done,
+        }
+    }
+    progress.detail("with the engine's own limit of open files");
+    spec.open_files = None;
+    world.engine.remove_container(&spec.name).await?;
+    world.engine.create_container(&spec).await?;
+    world.engine.put(&spec.name, tar).await?;
+    world.engine.start(&spec).await
+}
+
+async fn wait_until_answers(
+    world: &World,
+    number: u32,
+    progress: &dyn Progress,
+) -> Result<(), ClusterError> {
+    let name = world.name(number);
+    let started = Instant::now();
+    loop {
+        let container = world.engine.container(&name).await?;
+        let gave_up = match container {
+            None => Some("was removed while it started".to_owned()),
+            Some(seen) if seen.restarts >= MAX_RESTARTS => {
+                Some(format!("ended {} times in a row (status {})", seen.restarts, seen.exit_code))
+            }
+            Some(seen) if matches!(seen.status.as_str(), "exited" | "dead") => {
+                Some(format!("ended with status {}", seen.exit_code))
+            }
+            Some(_) => None,
+        };
+        let refusal = match world.root(number).await {
+            Ok(client) => {
+                client.close().await;
+                return Ok(());
+            }
+            Err(NoLogin::Denied(cause)) => return Err(world.denied(number, cause)),
+            Err(NoLogin::Unreachable(cause)) => cause,
+        };
+        let waited = started.elapsed();
+        let gave_up = gave_up.or_else(|| {
+            (waited > ANSWER_LIMIT)
+                .then(|| format!("did not answer within {} s ({refusal})", ANSWER_LIMIT.as_secs()))
+        });
+        if let Some(what) = gave_up {
+            let log = world.engine.log_tail(&name, LOG_LINES).await;
+            return Err(ClusterError::Container {
+                node: name,
+                what,
+                log: log.trim_end().to_owned(),
+            });
+        }
+        progress.detail(&format!("{} s", waited.as_secs()));
+        tokio::time::sleep(ANSWER_POLL).await;
+    }
+}
+
+async fn create_accounts(world: &World, number: u32) -> Result<(), ClusterError> {
+    let accounts = world.accounts().ok_or_else(|| ClusterError::Engine {
+        doing: "creating the accounts".to_owned(),
+        cause: "the cluster's network has no addresses yet; run `weir cluster up` again".to_owned(),
+    })?;
+    let mut client = world.root_now(number).await?;
+    for statement in accounts.statements() {
+        client.run_secret(&statement, "creating the accounts and the database").await?;
+    }
+    client.close().await;
+    Ok(())
+}

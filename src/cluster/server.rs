@@ -1,0 +1,218 @@
+//! What one server says about itself, asked as root.
+
+use mysql_async::Row;
+
+use super::accounts::{self, Accounts};
+use super::error::ClusterError;
+use super::plan::{SemiSync, ServerSeen, SourceSeen};
+use super::sql::{self, Client};
+
+/// The oldest version with the plugins, statements and options used here (`rpl_semi_sync_source`,
+/// `replica_*` options).
+const OLDEST: (u32, u32, u32) = (8, 0, 26);
+
+/// One server as it is.
+#[derive(Debug, Clone)]
+pub(super) struct Server {
+    /// "9.7.4-2"
+    pub version: String,
+    /// `@@gtid_executed`, blanks and line ends taken out.
+    pub executed: String,
+    pub seen: ServerSeen,
+    /// `None` when it replicates from nobody.
+    pub replication: Option<Replication>,
+}
+
+/// `SHOW REPLICA STATUS` of the default channel
+/// (<https://dev.mysql.com/doc/refman/8.4/en/show-replica-status.html>).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Replication {
+    pub source_host: String,
+    /// "Yes", "No" or "Connecting".
+    pub receiver: String,
+    /// "Yes" or "No".
+    pub applier: String,
+    /// The last error of either thread; empty when there is none.
+    pub error: String,
+}
+
+impl Replication {
+    /// Both threads run.
+    pub(super) fn runs(&self) -> bool {
+        self.receiver == "Yes" && self.applier == "Yes"
+    }
+}
+
+/// Asks everything. `node_of` turns a source's host name into a node number. `passwords_right` says
+/// whether Weir's and the application's logins work; it is asked only of a server that has the accounts.
+pub(super) async fn look(
+    client: &mut Client,
+    node: &str,
+    wanted: &Accounts,
+    node_of: &(dyn Fn(&str) -> Option<u32> + Sync),
+) -> Result<Server, ClusterError> {
+    let doing = "asking for its state";
+    let rows = client
+        .rows(
+            "SELECT @@version, @@version_comment, @@global.read_only, @@global.super_read_only, \
+             @@global.gtid_executed",
+            doing,
+        )
+        .await
+        .map_err(|error| too_old(node, error))?;
+    let facts = rows.first();
+    let fact = |at| facts.and_then(|row| sql::text_at(row, at)).unwrap_or_default();
+    let version = fact(0);
+    check_version(node, &version, &fact(1))?;
+    let executed: String = fact(4).split_whitespace().collect();
+    let replication = replication(client).await?;
+    let foreign = client.number(accounts::FOREIGN_OBJECTS, doing).await?;
+    let source = replication.as_ref().map(|replication| SourceSeen {
+        node: node_of(&replication.source_host),
+        receiver: replication.receiver == "Yes",
+        applier: replication.applier == "Yes",
+    });
+    let seen = ServerSeen {
+        blank: foreign == 0 && source.is_none(),
+        has_history: !executed.is_empty(),
+        read_only: fact(2) == "1",
+        super_read_only: fact(3) == "1",
+        source,
+        semi_sync: semi_sync(client).await?,
+        accounts: client.number(&wanted.count_query(), doing).await? == 4,
+    };
+    Ok(Server { version, executed, seen, replication })
+}
+
+/// The default channel's status; `None` when none is configured.
+pub(super) async fn replication(client: &mut Client) -> Result<Option<Replication>, ClusterError> {
+    let rows = client.rows("SHOW REPLICA STATUS", "asking for the replication status").await?;
+    let channel = rows.iter().find(|row| field(row, "Channel_Name").is_empty());
+    Ok(channel.map(|row| {
+        let errors = [field(row, "Last_IO_Error"), field(row, "Last_SQL_Error")];
+        Replication {
+            source_host: field(row, "Source_Host"),
+            receiver: field(row, "Replica_IO_Running"),
+            applier: field(row, "Replica_SQL_Running"),
+            error: errors
+                .into_iter()
+                .filter(|text| !text.is_empty())
+                .collect::<Vec<_>>()
+                .join("; "),
+        }
+    }))
+}
+
+/// How many transactions a GTID set names: `uuid:1-5:7,uuid:tag:3` has seven.
+pub(super) fn transactions(set: &str) -> u64 {
+    set.split(',')
+        .flat_map(|part| part.split(':').skip(1))
+        .filter_map(|interval| {
+            let mut ends = interval.trim().split('-');
+            let first: u64 = ends.next()?.parse().ok()?;
+            let last = ends.next().map_or(Some(first), |text| text.parse().ok())?;
+            Some(last.checked_sub(first)?.saturating_add(1))
+        })
+        .fold(0, u64::saturating_add)
+}
+
+/// Plugins in place and switched on? Whether files are there to install is not known here: `available`
+/// is what is installed already.
+async fn semi_sync(client: &mut Client) -> Result<SemiSync, ClusterError> {
+    let doing = "asking for the semi-sync plugins";
+    let active = client
+        .number(
+            "SELECT COUNT(*) FROM information_schema.plugins WHERE plugin_status = 'ACTIVE' AND \
+             plugin_name IN ('rpl_semi_sync_source', 'rpl_semi_sync_replica')",
+            doing,
+        )
+        .await?;
+    let rows = client.rows("SHOW GLOBAL VARIABLES LIKE 'rpl_semi_sync_%_enabled'", doing).await?;
+    let is_on = |name: &str| {
+        rows.iter().any(|row| {
+            sql::text_at(row, 0).as_deref() == Some(name)
+                && sql::text_at(row, 1).as_deref() == Some("ON")
+        })
+    };
+    Ok(SemiSync {
+        available: active == 2,
+        ready: active == 2 && is_on("rpl_semi_sync_replica_enabled"),
+        source_on: is_on("rpl_semi_sync_source_enabled"),
+    })
+}
+
+fn field(row: &Row, column: &str) -> String {
+    sql::text(row, column).unwrap_or_default()
+}
+
+fn check_version(node: &str, version: &str, comment: &str) -> Result<(), ClusterError> {
+    let unsupported = |cause: &str| {
+        Err(ClusterError::Unsupported {
+            node: node.to_owned(),
+            version: version.to_owned(),
+            cause: cause.to_owned(),
+        })
+    };
+    if version.contains("MariaDB") || comment.contains("MariaDB") {
+        return unsupported(
+            "Weir builds clusters of MySQL; name MariaDB servers under [[servers]]",
+        );
+    }
+    let mut numbers = version.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    let mut next = || numbers.next().unwrap_or(0);
+    if (next(), next(), next()) < OLDEST {
+        return unsupported("managed clusters need MySQL 8.0.26 or later; choose another image");
+    }
+    Ok(())
+}
+
+/// A server that does not even know the variables asked for is none that can be managed.
+fn too_old(node: &str, error: ClusterError) -> ClusterError {
+    match error {
+        ClusterError::Sql { cause, .. } if cause.contains("Unknown system variable") => {
+            ClusterError::Unsupported {
+                node: node.to_owned(),
+                version: "a server without MySQL's GTIDs".to_owned(),
+                cause: "managed clusters need MySQL 8.0.26 or later; choose another image"
+                    .to_owned(),
+            }
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transactions_are_counted() {
+        let uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+        for (set, count) in [
+            (String::new(), 0),
+            (format!("{uuid}:1"), 1),
+            (format!("{uuid}:1-5:7,{uuid}:tag:3"), 7),
+            (format!("{uuid}:9-8"), 0),
+            ("nonsense".to_owned(), 0),
+            (format!("{uuid}:1-18446744073709551615"), u64::MAX),
+        ] {
+            assert_eq!(transactions(&set), count, "{set}");
+        }
+    }
+
+    #[test]
+    fn old_and_foreign_servers_are_refused_with_words() {
+        assert!(check_version("n", "9.7.4-2", "(Debian)").is_ok());
+        assert!(check_version("n", "8.0.26", "").is_ok());
+        assert!(check_version("n", "8.4.3", "MySQL Community Server - GPL").is_ok());
+        for (version, words) in [
+            ("8.0.25", "8.0.26"),
+            ("5.7.44-log", "8.0.26"),
+            ("11.8.3-MariaDB", "[[servers]]"),
+            ("", "8.0.26"),
+        ] {
+            let error = check_version("n", version, "").unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+}

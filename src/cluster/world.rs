@@ -1,0 +1,272 @@
+//! One cluster with everything needed to look at it: engine, state, addresses. Looking changes nothing.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+
+use crate::config::{Cluster, Secret};
+
+use super::accounts::{self, Accounts};
+use super::docker::{Container, Engine, Network};
+use super::error::ClusterError;
+use super::node::{self, LABEL_CLUSTER, MYSQL_PORT};
+use super::plan::{Life, NodeSeen, Seen, Wanted};
+use super::server::{self, Server};
+use super::sql::{Client, Login, NoLogin};
+use super::state::State;
+use super::subnet::Subnet;
+
+/// The cluster that is wanted, and the means to reach the one that is there.
+#[derive(Debug)]
+pub(super) struct World {
+    pub cluster: Cluster,
+    pub state_dir: PathBuf,
+    pub engine: Engine,
+    pub state: State,
+    /// Whether containers ask for their limit of open files; off once the engine has refused it.
+    pub raise_files: bool,
+}
+
+/// One node with everything that was seen of it.
+#[derive(Debug, Clone)]
+pub(super) struct NodeFacts {
+    pub number: u32,
+    pub volume: bool,
+    pub container: Option<Container>,
+    pub server: Option<Server>,
+}
+
+/// Everything that was seen.
+#[derive(Debug, Clone)]
+pub(super) struct Facts {
+    pub image: bool,
+    pub network: bool,
+    pub nodes: Vec<NodeFacts>,
+    /// Nodes of this cluster beyond the wanted number; left alone.
+    pub extra: Vec<String>,
+}
+
+impl World {
+    /// Connects to the engine; `state` was loaded or generated before.
+    pub(super) async fn open(
+        cluster: &Cluster,
+        state_dir: &Path,
+        state: State,
+    ) -> Result<Self, ClusterError> {
+        let engine = Engine::connect(cluster.docker_host.as_deref()).await?;
+        Ok(Self {
+            cluster: cluster.clone(),
+            state_dir: state_dir.to_owned(),
+            engine,
+            state,
+            raise_files: true,
+        })
+    }
+
+    /// What the planner is asked for.
+    pub(super) fn wanted(&self) -> Wanted {
+        Wanted { nodes: self.nodes(), semi_sync: self.cluster.semi_sync }
+    }
+
+    /// The primary and the replicas.
+    pub(super) fn nodes(&self) -> u32 {
+        self.cluster.replicas.saturating_add(1)
+    }
+
+    /// "weir-1"
+    pub(super) fn name(&self, number: u32) -> String {
+        node::name(&self.cluster.name, number)
+    }
+
+    /// The network's addresses; `None` until the engine has given some.
+    pub(super) fn subnet(&self) -> Option<Subnet> {
+        Subnet::parse(self.state.subnet.as_deref()?)
+    }
+
+    /// Whether the bridge's address is on this host: then a node's own address can be reached, without
+    /// the detour through the published port.
+    pub(super) fn reaches_bridge(&self) -> bool {
+        self.subnet().is_some_and(|subnet| TcpListener::bind((subnet.gateway(), 0)).is_ok())
+    }
+
+    /// Where Weir speaks to node `number`.
+    pub(super) fn address(&self, number: u32) -> SocketAddr {
+        match self.subnet() {
+            Some(subnet) if self.reaches_bridge() => (subnet.node(number), MYSQL_PORT).into(),
+            _ => node::published(&self.cluster, number),
+        }
+    }
+
+    /// The application's password: the configured one, else the generated one.
+    pub(super) fn application_password(&self) -> &Secret {
+        self.cluster.application_password.as_ref().unwrap_or(&self.state.application)
+    }
+
+    /// The accounts as wanted; `None` while there is no network to bind them to.
+    pub(super) fn accounts(&self) -> Option<Accounts> {
+        Some(Accounts {
+            subnet: self.subnet()?,
+            replication: self.state.replication.clone(),
+            monitor: self.state.monitor.clone(),
+            application_user: self.cluster.application_user.clone(),
+            application: self.application_password().clone(),
+            database: self.cluster.database.clone(),
+        })
+    }
+
+    /// Logs in as root.
+    pub(super) async fn root(&self, number: u32) -> Result<Client, NoLogin> {
+        self.login(number, accounts::ROOT, &self.state.root).await
+    }
+
+    /// Logs in as root where the server has answered before: a failure is an error.
+    pub(super) async fn root_now(&self, number: u32) -> Result<Client, ClusterError> {
+        self.root(number).await.map_err(|refusal| match refusal {
+            NoLogin::Denied(cause) => self.denied(number, cause),
+            NoLogin::Unreachable(cause) => {
+                ClusterError::Sql { node: self.name(number), doing: "connecting".to_owned(), cause }
+            }
+        })
+    }
+
+    /// The error for a refused root.
+    pub(super) fn denied(&self, number: u32, cause: String) -> ClusterError {
+        ClusterError::Denied {
+            node: self.name(number),
+            address: self.address(number).to_string(),
+            user: accounts::ROOT.to_owned(),
+            cause,
+            state: State::path(&self.state_dir, &self.cluster.name),
+        }
+    }
+
+    /// Looks at everything: the engine first, then each server that answers.
+    pub(super) async fn look(&self) -> Result<Facts, ClusterError> {
+        let name = self.cluster.name.as_str();
+        let networks = self.networks().await?;
+        let network = matches!(networks.as_slice(), [only] if self.is_finished(only));
+        let looks = (1..=self.nodes()).map(|number| self.look_at_node(number));
+        let nodes = futures_util::future::try_join_all(looks).await?;
+        let containers = self.engine.containers(name).await?;
+        let extra = containers.into_iter().filter(|(number, _)| *number > self.nodes());
+        Ok(Facts {
+            image: self.engine.has_image(&self.cluster.image).await?,
+            network,
+            nodes,
+            extra: extra.map(|(_, name)| name).collect(),
+        })
+    }
+
+    /// All networks of the wanted name; an error when one of them is not ours.
+    pub(super) async fn networks(&self) -> Result<Vec<Network>, ClusterError> {
+        let name = node::network_name(&self.cluster.name);
+        let networks = self.engine.networks_named(&name).await?;
+        for network in &networks {
+            self.check_owner("network", &name, network.cluster.as_deref())?;
+        }
+        Ok(networks)
+    }
+
+    /// Whether the network has the addresses that are in the state file, laid out for fixed ones.
+    pub(super) fn is_finished(&self, network: &Network) -> bool {
+        network.has_dynamic_range && network.subnet.is_some() && network.subnet == self.subnet()
+    }
+
+    async fn look_at_node(&self, number: u32) -> Result<NodeFacts, ClusterError> {
+        let name = self.name(number);
+        let volume = self.engine.volume(&name).await?;
+        if let Some(owner) = &volume {
+            self.check_owner("volume", &name, owner.as_deref())?;
+        }
+        let container = self.engine.container(&name).await?;
+        if let Some(container) = &container {
+            self.check_owner("container", &name, container.cluster.as_deref())?;
+        }
+        let runs = container.as_ref().is_some_and(|container| container.status == "running");
+        let server = if runs { Box::pin(self.look_at_server(number)).await? } else { None };
+        Ok(NodeFacts { number, volume: volume.is_some(), container, server })
+    }
+
+    /// `None` when it does not answer (yet), which waiting for it will make clear.
+    async fn look_at_server(&self, number: u32) -> Result<Option<Server>, ClusterError> {
+        let Some(accounts) = self.accounts() else { return Ok(None) };
+        let mut client = match self.root(number).await {
+            Ok(client) => client,
+            Err(NoLogin::Denied(cause)) => return Err(self.denied(number, cause)),
+            Err(NoLogin::Unreachable(_)) => return Ok(None),
+        };
+        let name = self.name(number);
+        let node_of = |host: &str| (1..=self.nodes()).find(|number| self.name(*number) == host);
+        let mut server = server::look(&mut client, &name, &accounts, &node_of).await?;
+        if !server.seen.semi_sync.available {
+            server.seen.semi_sync.available = self.has_semi_sync_files(number, &mut client).await?;
+        }
+        client.close().await;
+        server.seen.accounts = server.seen.accounts && self.passwords_work(number).await;
+        Ok(Some(server))
+    }
+
+    async fn has_semi_sync_files(
+        &self,
+        number: u32,
+        client: &mut Client,
+    ) -> Result<bool, ClusterError> {
+        let directory =
+            client.value("SELECT @@plugin_dir", "asking for the plugin directory").await?;
+        let file =
+            format!("{}/semisync_source.so", directory.unwrap_or_default().trim_end_matches('/'));
+        self.engine.has_file(&self.name(number), &file).await
+    }
+
+    /// Whether the monitor and the application get in with the passwords that they should have.
+    async fn passwords_work(&self, number: u32) -> bool {
+        let logins = [
+            (accounts::MONITOR, &self.state.monitor),
+            (self.cluster.application_user.as_str(), self.application_password()),
+        ];
+        for (user, password) in logins {
+            match self.login(number, user, password).await {
+                Ok(client) => client.close().await,
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    async fn login(&self, number: u32, user: &str, password: &Secret) -> Result<Client, NoLogin> {
+        let (name, address) = (self.name(number), self.address(number));
+        Client::connect(Login { node: &name, address, user, password }).await
+    }
+
+    /// What is there under a wanted name must be ours.
+    fn check_owner(
+        &self,
+        kind: &'static str,
+        name: &str,
+        owner: Option<&str>,
+    ) -> Result<(), ClusterError> {
+        if owner == Some(self.cluster.name.as_str()) {
+            return Ok(());
+        }
+        let label = format!("{LABEL_CLUSTER}={}", self.cluster.name);
+        Err(ClusterError::Foreign { kind, name: name.to_owned(), label })
+    }
+}
+
+impl Facts {
+    /// What the planner needs of it.
+    pub(super) fn seen(&self) -> Seen {
+        let nodes = self.nodes.iter().map(|node| NodeSeen {
+            volume: node.volume,
+            container: node.container.as_ref().map_or(Life::Missing, life),
+            server: node.server.as_ref().map(|server| server.seen),
+        });
+        Seen { image: self.image, network: self.network, nodes: nodes.collect() }
+    }
+}
+
+fn life(container: &Container) -> Life {
+    match container.status.as_str() {
+        "running" | "restarting" => Life::Running,
+        _ => Life::Stopped,
+    }
+}

@@ -1,0 +1,495 @@
+//! Whole files: what is accepted, and every error of what is not.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::*;
+
+/// The least configuration that must work.
+const LEAST: &str = r#"
+[proxy]
+listen = "127.0.0.1:6033"
+[monitor]
+user = "mon"
+password = "mon"
+[[servers]]
+name = "a"
+address = "127.0.0.1:13301"
+[[servers]]
+name = "b"
+address = "127.0.0.1:13302"
+"#;
+
+fn env(name: &str) -> Option<String> {
+    (name == "WEIR_TEST_PASSWORD").then(|| "from the environment".to_owned())
+}
+
+fn parse_in(dir: &Path, text: &str) -> Result<Config, ConfigErrors> {
+    Config::from_toml_str(text, "proxy.toml", dir, &env)
+}
+
+fn parse(text: &str) -> Result<Config, ConfigErrors> {
+    parse_in(Path::new("/nowhere"), text)
+}
+
+/// The text must give exactly these errors: line, and a part of what is wrong or of the remedy.
+#[track_caller]
+fn check(text: &str, expected: &[(usize, &str)]) {
+    let errors = parse(text).map(|_| ()).unwrap_err();
+    let shown = errors.to_string();
+    let found: Vec<_> = errors.errors.iter().map(|error| error.line).collect();
+    let lines: Vec<_> = expected.iter().map(|(line, _)| *line).collect();
+    assert_eq!(found, lines, "{shown}");
+    for (error, (_, part)) in errors.errors.iter().zip(expected) {
+        let sentence = format!("{}; {}", error.what, error.remedy);
+        assert!(sentence.contains(part), "no {part:?} in {sentence:?}");
+        assert!(shown.contains(&error.what) && shown.contains(&error.remedy), "{shown}");
+    }
+}
+
+#[test]
+fn the_least_configuration_has_every_default() {
+    let config = parse(LEAST).unwrap();
+    let proxy = &config.proxy;
+    assert_eq!(proxy.listen, "127.0.0.1:6033".parse().unwrap());
+    assert!((1..=256).contains(&proxy.workers));
+    assert_eq!(proxy.max_connections, 10_000);
+    assert_eq!(proxy.max_packet_bytes, 1 << 30);
+    assert_eq!(proxy.handshake_timeout, Duration::from_secs(10));
+    assert_eq!(proxy.tls, ClientTls::Preferred);
+    assert_eq!(proxy.tls_files, None);
+    assert_eq!(proxy.state_dir, Path::new("/nowhere/.weir"));
+    assert_eq!(proxy.statement_cache, 10_000);
+    let pool = &config.pool;
+    assert_eq!((pool.max_per_server, pool.max_prepared), (200, 256));
+    assert_eq!(
+        [pool.max_idle, pool.wait, pool.connect, pool.hold_previous].map(|d| d.as_secs()),
+        [60, 10, 5, 30]
+    );
+    let monitor = &config.monitor;
+    assert_eq!((monitor.user.as_str(), monitor.password.expose()), ("mon", "mon"));
+    assert_eq!(
+        (monitor.interval, monitor.timeout, monitor.failures),
+        (Duration::from_millis(200), Duration::from_secs(2), 2)
+    );
+    assert_eq!(config.lag.max, Duration::from_secs(10));
+    assert_eq!(config.causal.window, Duration::from_secs(2));
+    assert!(config.users.is_empty() && config.cluster.is_none());
+    let servers: Vec<_> =
+        config.servers.iter().map(|s| (s.name.as_str(), s.address.as_str(), s.weight)).collect();
+    assert_eq!(servers, [("a", "127.0.0.1:13301", 100), ("b", "127.0.0.1:13302", 100)]);
+    let off = ServerTls { mode: ServerTlsMode::Off, ca: None };
+    assert!(config.servers.iter().all(|server| server.tls == off));
+}
+
+#[test]
+fn a_cluster_needs_nothing_but_its_name_in_brackets() {
+    let config = parse("[cluster]").unwrap();
+    assert_eq!(
+        (config.monitor.user.as_str(), config.monitor.password.expose()),
+        ("weir_monitor", "")
+    );
+    assert_eq!(config.proxy.listen, "127.0.0.1:6033".parse().unwrap());
+    let cluster = config.cluster.unwrap();
+    assert_eq!((cluster.name.as_str(), cluster.image.as_str()), ("weir", "weir-mysql:9.7"));
+    assert_eq!((cluster.application_user.as_str(), cluster.database.as_str()), ("app", "app"));
+    assert_eq!((cluster.replicas, cluster.port_base, cluster.buffer_pool_mb), (2, 13_301, 256));
+    assert!(cluster.semi_sync && cluster.options.is_empty());
+    assert_eq!((cluster.application_password, cluster.docker_host), (None, None));
+}
+
+#[test]
+fn the_environment_names_image_and_engine() {
+    let env = |name: &str| match name {
+        "WEIR_MYSQL_IMAGE" => Some("mysql:8.4".to_owned()),
+        "DOCKER_HOST" => Some("tcp://10.0.0.1:2375".to_owned()),
+        _ => None,
+    };
+    let text = "[cluster]\nimage = \"other:1\"";
+    let config = Config::from_toml_str(text, "x", Path::new("."), &env).unwrap();
+    let cluster = config.cluster.unwrap();
+    assert_eq!(cluster.image, "mysql:8.4");
+    assert_eq!(cluster.docker_host.as_deref(), Some("tcp://10.0.0.1:2375"));
+}
+
+#[test]
+fn every_key_is_read() {
+    let text = r#"
+        [proxy]
+        listen = "[::]:3306"
+        workers = 3
+        max_connections = 1_000
+        max_packet_bytes = 0x1000
+        handshake_seconds = 2.5
+        tls = "required"
+        state_dir = "/var/lib/weir"
+        statement_cache = 7
+        server_tls = "required"
+        [pool]
+        max_connections_per_server = 8
+        max_idle_seconds = 1
+        wait_seconds = 0
+        connect_seconds = 0.5
+        max_prepared_statements = 9
+        hold_previous_seconds = 4
+        [monitor]
+        user = "m"
+        password_env = "WEIR_TEST_PASSWORD"
+        interval_ms = 50
+        timeout_ms = 1500.5
+        failures = 4
+        [lag]
+        max_seconds = 0.25
+        [causal]
+        window_ms = 10
+        [[users]]
+        name = "old"
+        password = ""
+        [[servers]]
+        name = "a"
+        address = "Db.example.com:3306"
+        tls = "off"
+        weight = 0
+        [[servers]]
+        name = "b"
+        address = "127.0.0.1:3307"
+    "#;
+    let config = parse(text).unwrap();
+    let proxy = &config.proxy;
+    assert_eq!((proxy.workers, proxy.max_connections, proxy.max_packet_bytes), (3, 1_000, 4_096));
+    assert_eq!(
+        (proxy.handshake_timeout, proxy.tls),
+        (Duration::from_millis(2_500), ClientTls::Required)
+    );
+    assert_eq!((proxy.state_dir.as_path(), proxy.statement_cache), (Path::new("/var/lib/weir"), 7));
+    let pool = &config.pool;
+    assert_eq!((pool.max_per_server, pool.max_prepared), (8, 9));
+    assert_eq!(
+        [pool.max_idle, pool.wait, pool.connect, pool.hold_previous].map(|d| d.as_millis()),
+        [1_000, 0, 500, 4_000]
+    );
+    let monitor = &config.monitor;
+    assert_eq!(monitor.password.expose(), "from the environment");
+    assert_eq!(
+        (monitor.interval.as_micros(), monitor.timeout.as_micros(), monitor.failures),
+        (50_000, 1_500_500, 4)
+    );
+    assert_eq!((config.lag.max.as_millis(), config.causal.window.as_millis()), (250, 10));
+    assert_eq!((config.users[0].name.as_str(), config.users[0].password.expose()), ("old", ""));
+    let modes: Vec<_> =
+        config.servers.iter().map(|server| (server.tls.mode, server.weight)).collect();
+    // What [proxy] says holds for loopback too: somebody wanted it.
+    assert_eq!(modes, [(ServerTlsMode::Off, 0), (ServerTlsMode::Required, 100)]);
+}
+
+#[test]
+fn mysqld_options_keep_their_order() {
+    let text = "[cluster.options]\nwait_timeout = 5\ncharacter-set-server = \"latin1\"\n\
+                a.b = 1.5\nloose_x = true\n";
+    let errors = parse(text).unwrap_err();
+    assert_eq!(errors.errors.len(), 1, "a dotted key is a table: {errors}");
+    let text = "[cluster.options]\nwait_timeout = 5\ncharacter-set-server = \"latin1\"\n\
+                \"a.b\" = 1.5\nloose_x = true\n";
+    let options = parse(text).unwrap().cluster.unwrap().options;
+    let options: Vec<_> =
+        options.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    assert_eq!(
+        options,
+        [
+            ("wait_timeout", "5"),
+            ("character-set-server", "latin1"),
+            ("a.b", "1.5"),
+            ("loose_x", "ON")
+        ]
+    );
+}
+
+#[test]
+fn options_of_weirs_own_are_refused() {
+    check(
+        "[cluster.options]\nserver-id = 5\nGTID_MODE = false\ninnodb_buffer_pool_size = 1\n\
+         loose-read-only = 1\nx = [1]\n\"a b\" = 1\ny = \"a\\nb\"",
+        &[
+            (2, "Weir's own"),
+            (3, "Weir's own"),
+            (4, "memory_mb"),
+            (5, "Weir's own"),
+            (6, "not a list"),
+            (7, "no mysqld option"),
+            (8, "line end"),
+        ],
+    );
+}
+
+#[test]
+fn a_file_with_everything_wrong_tells_everything() {
+    check(
+        r#"[proxy]
+listen = "localhost:6033"
+workers = 257
+max_connections = "10000"
+max_packet_bytes = 1e9
+handshake_seconds = "10s"
+tls = true
+tls_key = "/nowhere/key.pem"
+statement_cache = -1
+lisen = 5
+[pool]
+max_idle_seconds = nan
+wait_seconds = 1e300
+max_connections_per_server = 99999999999999999999999999
+[monitor]
+user = ""
+password = "a"
+password_env = "UNSET"
+interval_ms = 0
+[lag]
+max_seconds = [10]
+[causal]
+window = 5
+[[users]]
+name = "u"
+[[servers]]
+name = "a b"
+address = "db1"
+tls = "verify-ca"
+weight = 1001
+[[servers]]
+address = "10.0.0.1:3306"
+[extra]
+"#,
+        &[
+            (2, "127.0.0.1:6033"),
+            (3, "1 to 256"),
+            (4, "without quotes: max_connections = 10000"),
+            (5, "must be an integer, not a fraction"),
+            (6, "must be a number, not a string"),
+            (7, "\"required\""),
+            (8, "without `tls_cert`"),
+            (8, "cannot be read"),
+            (9, "1 to 1000000"),
+            (10, "write `listen`"),
+            (12, "NaN"),
+            (13, "0 to 3600"),
+            (14, "out of its range"),
+            (16, "`user` is empty"),
+            (18, "keep one of"),
+            (18, "no variable"),
+            (19, "10 to 60000"),
+            (21, "not a list"),
+            (23, "write `window_ms`"),
+            (24, "password"),
+            (26, "tls_ca"),
+            (27, "no server name"),
+            (28, "no port"),
+            (30, "0 to 1000"),
+            (31, "has no `name`"),
+            (33, "no section \"extra\""),
+        ],
+    );
+}
+
+#[test]
+fn what_must_hold_between_sections() {
+    check("", &[(1, "neither [[servers]] nor [cluster]")]);
+    check("servers = []", &[(1, "no [monitor]"), (1, "`servers` is empty")]);
+    check("[[servers]]\nname = \"a\"\naddress = \"db:1\"", &[(1, "no [monitor]")]);
+    check(
+        "[cluster]\n[monitor]\nuser = \"weir_monitor\"\n[[servers]]\nname = \"a\"\naddress = \"db:1\"",
+        &[(1, "both [[servers]] and [cluster]")],
+    );
+    check(
+        "[monitor]\n[[servers]]\nname = \"a\"\naddress = \"db:1\"",
+        &[(1, "`user`"), (1, "password")],
+    );
+    check("[cluster]\n[monitor]\nuser = \"m\"", &[(2, "no password")]);
+    for user in ["root", "healthcheck", "weir_x", "mysql.sys"] {
+        check(&format!("[cluster]\napplication_user = {user:?}"), &[(2, "are taken")]);
+    }
+    check("[cluster]\nport_base = 6031", &[(2, "Weir itself listens")]);
+    check("[cluster]\nport_base = 65534\nreplicas = 2", &[(2, "65533 or less")]);
+    check("[proxy]\nlisten = \"0.0.0.0:13303\"\n[cluster]", &[(3, "Weir itself listens")]);
+    check(
+        "[cluster]\n[[users]]\nname = \"a\"\npassword = \"\"\n[[users]]\nname = \"a\"\npassword = \"\"",
+        &[(6, "two users")],
+    );
+}
+
+#[test]
+fn servers_may_not_clash() {
+    let more = "[[servers]]\nname = \"A\"\naddress = \"127.0.0.1:1\"\n[[servers]]\nname = \"c\"\n\
+                address = \"127.0.0.1:13302\"\n[[servers]]\nname = \"d\"\naddress = \"localhost:6033\"";
+    let text = format!("{}\n{more}", LEAST.trim());
+    check(
+        &text,
+        &[(13, "two servers named \"A\""), (17, "address of server \"b\""), (20, "Weir itself")],
+    );
+}
+
+#[test]
+fn sections_of_the_wrong_shape() {
+    check("proxy = 5\n[cluster]", &[(1, "write [proxy]")]);
+    check("[[proxy]]\n[cluster]", &[(1, "write [proxy]")]);
+    check(
+        "[servers]\nname = \"a\"\n[monitor]\nuser = \"a\"\npassword = \"\"",
+        &[(1, "[[servers]], with double brackets")],
+    );
+    check(
+        "servers = [1]\n[monitor]\nuser = \"a\"\npassword = \"\"",
+        &[(1, "an entry of `servers` is an integer")],
+    );
+    check("cluster = 1", &[(1, "write [cluster]")]);
+    check("listen = \"127.0.0.1:1\"\n[cluster]", &[(1, "below the line [proxy]")]);
+    check("[cluster]\n[serverz]", &[(2, "write [[servers]]")]);
+    check("[cluster]\ninterval_ms = 5", &[(2, "a key of [monitor]")]);
+    check("[cluster]\nfoobar = 5", &[(2, "the keys of [cluster] are application_password,")]);
+}
+
+#[test]
+fn syntax_errors_do_not_hide_the_others() {
+    check(
+        "[proxy]\nlisten = 127.0.0.1:6033\nworkers = 0\n",
+        &[(2, "double quotes"), (3, "1 to 256")],
+    );
+    check(
+        "[proxy]\nworkers = 1\nworkers = 2\n[cluster]\nreplica = 1",
+        &[(3, "keep one"), (5, "write `replicas`")],
+    );
+    check("[proxy\nlisten = \"a\"\n", &[(1, "not TOML")]);
+    check("[cluster]\nname = \"a\n", &[(2, "not TOML")]);
+    check("[cluster]\nname\n", &[(2, "key = value")]);
+    check("\u{feff}[cluster]\n\u{0}", &[(2, "not TOML")]);
+}
+
+#[test]
+fn a_flood_is_cut_quickly() {
+    let keys: String = (0..50_000).map(|n| format!("key_{n} = {n}\n")).collect();
+    let broken = "= x\n".repeat(50_000);
+    let servers = "[[servers]]\nx = 1\n".repeat(30_000);
+    for text in [format!("[proxy]\n{keys}"), broken, servers, "[".repeat(100_000)] {
+        let errors = parse(&text).unwrap_err();
+        assert!(errors.errors.len() <= 1_000 && errors.to_string().len() < 100_000);
+    }
+    let servers: String = (0..200)
+        .map(|n| format!("[[servers]]\nname = \"s{n}\"\naddress = \"db:{}\"\n", n + 1))
+        .collect();
+    let text = format!("[monitor]\nuser = \"m\"\npassword = \"\"\n{servers}");
+    check(&text, &[(4 + 3 * 128 + 1, "more than 128 [[servers]]")]);
+}
+
+#[test]
+fn no_error_shows_a_password() {
+    for text in [
+        "[monitor]\npassword = \"geheim\"\npassword_env = \"X\"",
+        "[monitor]\npasswrd = \"geheim\"",
+        "[monitor]\npassword = \"geheim",
+        "[monitor]\npassword = geheim",
+        "[monitor]\npassword = [\"geheim\"]",
+        "monitor = { user = 5, password = \"geheim\" }",
+        "[cluster]\napplication_password = \"geheim\\u0000\"",
+        "[cluster]\napplication_pasword = \"geheim\"",
+        "password = \"geheim\"",
+    ] {
+        let errors = parse(text).unwrap_err();
+        assert!(!format!("{errors}{errors:?}").contains("geheim"), "{errors}");
+    }
+    let config = parse("[cluster]\napplication_password = \"geheim\"").unwrap();
+    assert!(!format!("{config:?}").contains("geheim"));
+}
+
+#[test]
+fn passwords_come_from_files() {
+    let dir = tempfile::tempdir().unwrap();
+    for (bytes, expected) in [
+        (&b"secret\n"[..], Ok("secret")),
+        (b"secret\r\n", Ok("secret")),
+        (b" two words \n\n", Ok(" two words \n")),
+        (b"", Ok("")),
+        (b"a\0b", Err("NUL")),
+        (b"\xff", Err("not UTF-8")),
+        (&[b'a'; 5_000], Err("longer than 4096 bytes")),
+    ] {
+        std::fs::write(dir.path().join("pw"), bytes).unwrap();
+        let result = parse_in(dir.path(), "[cluster]\n[monitor]\npassword_file = \"pw\"");
+        match (result, expected) {
+            (Ok(config), Ok(expected)) => assert_eq!(config.monitor.password.expose(), expected),
+            (Err(errors), Err(part)) => assert!(errors.to_string().contains(part), "{errors}"),
+            (result, expected) => panic!("{result:?} instead of {expected:?}"),
+        }
+    }
+    check("[cluster]\n[monitor]\npassword_file = \"pw\"", &[(3, "/nowhere/pw cannot be read")]);
+    check("[cluster]\n[monitor]\npassword_file = \"\"", &[(3, "empty")]);
+}
+
+#[test]
+fn tls_files_are_looked_at() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("c.pem"), "-----BEGIN CERTIFICATE-----\n").unwrap();
+    std::fs::write(dir.path().join("k.pem"), "-----BEGIN PRIVATE KEY-----\n").unwrap();
+    let good = "[proxy]\ntls_cert = \"c.pem\"\ntls_key = \"k.pem\"\nserver_tls = \"verify-ca\"\n\
+                server_tls_ca = \"c.pem\"\n[monitor]\nuser = \"m\"\npassword = \"\"\n\
+                [[servers]]\nname = \"a\"\naddress = \"db:1\"";
+    let config = parse_in(dir.path(), good).unwrap();
+    let (cert, key) = config.proxy.tls_files.unwrap();
+    assert_eq!((cert, key), (dir.path().join("c.pem"), dir.path().join("k.pem")));
+    let ca = Some(dir.path().join("c.pem"));
+    assert_eq!(config.servers[0].tls, ServerTls { mode: ServerTlsMode::VerifyCa, ca });
+    let swapped = "[cluster]\n[proxy]\ntls_cert = \"k.pem\"\ntls_key = \"c.pem\"";
+    let errors = parse_in(dir.path(), swapped).unwrap_err().to_string();
+    assert!(errors.contains("holds a private key, no certificate"), "{errors}");
+    assert!(errors.contains("holds a certificate, no private key"), "{errors}");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_one_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("none.toml");
+    let errors = Config::load(&path, &env).unwrap_err();
+    assert_eq!((errors.errors.len(), errors.errors[0].line), (1, 0));
+    assert!(errors.to_string().contains("none.toml cannot be read"), "{errors}");
+    std::fs::write(&path, LEAST).unwrap();
+    let config = Config::load(&path, &env).unwrap();
+    assert_eq!(config.proxy.state_dir, dir.path().join(".weir"));
+}
+
+#[test]
+fn the_example_at_the_root_says_what_the_defaults_are() {
+    let text = include_str!("../../proxy.toml");
+    let shown = Config::from_toml_str(text, "proxy.toml", Path::new("."), &|_| None).unwrap();
+    // Every key that is only commented out, switched on, must be known and mean its default.
+    let switched_on: String = text
+        .lines()
+        .map(|line| line.strip_prefix("#: ").unwrap_or(line).to_owned() + "\n")
+        .collect();
+    let all = Config::from_toml_str(&switched_on, "proxy.toml", Path::new("."), &|_| None).unwrap();
+    let with_workers = |mut config: Config| {
+        config.proxy.workers = 1;
+        format!("{config:#?}")
+    };
+    assert_eq!(with_workers(all), with_workers(shown));
+    let defaults = parse_in(Path::new("."), "[cluster]").unwrap();
+    let example = parse_in(Path::new("."), text).unwrap();
+    assert_eq!(with_workers(example), with_workers(defaults));
+}
+
+proptest::proptest! {
+    /// Whatever is typed, the answer is a configuration or at least one error; never a panic.
+    #[test]
+    fn any_text_is_answered(text in "([\\[\\]a-z_]{0,12}( = )?[\"'{}0-9.\\[\\]éa-z:]{0,10}[\n\r]?){0,12}") {
+        if let Err(errors) = parse(&text) {
+            assert!(!errors.errors.is_empty());
+            assert!(errors.to_string().contains("error"));
+        }
+    }
+
+    /// The same for a good file with a few bytes overwritten.
+    #[test]
+    fn a_damaged_file_is_answered(at in 0..LEAST.len(), with in "[\\x00-\\x7f]{1,3}") {
+        let mut text = LEAST.to_owned();
+        let end = (at + with.len()).min(text.len());
+        text.replace_range(at..end, &with);
+        if let Err(errors) = parse(&text) {
+            assert!(!errors.errors.is_empty() && !errors.to_string().is_empty());
+        }
+    }
+}

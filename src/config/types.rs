@@ -1,0 +1,198 @@
+//! The configuration, valid and ready to use. What a key means, its unit and its default stand on
+//! the field; the ranges stand in the file that reads the section.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+/// A password; wiped when dropped, never shown by `Debug`.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Wraps a password.
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// The password itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// The whole configuration, valid.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `[proxy]`
+    pub proxy: Proxy,
+    /// `[pool]`
+    pub pool: Pool,
+    /// `[monitor]`
+    pub monitor: Monitor,
+    /// `[lag]`
+    pub lag: Lag,
+    /// `[causal]`
+    pub causal: Causal,
+    /// `[[users]]`: users that Weir itself knows; everyone else is asked of the servers.
+    pub users: Vec<StaticUser>,
+    /// `[[servers]]`, in file order; empty when `[cluster]` is given.
+    pub servers: Vec<Server>,
+    /// `[cluster]`
+    pub cluster: Option<Cluster>,
+}
+
+/// `[proxy]`: the side that clients see.
+#[derive(Debug, Clone)]
+pub struct Proxy {
+    /// `listen`, address:port; default 127.0.0.1:6033.
+    pub listen: std::net::SocketAddr,
+    /// `workers`, threads; default one per core.
+    pub workers: usize,
+    /// `max_connections`, clients at once; default 10,000. More get error 1040.
+    pub max_connections: usize,
+    /// `max_packet_bytes`, one client packet; default 1 GiB (MySQL's own ceiling). More gets error 1153.
+    pub max_packet_bytes: usize,
+    /// `handshake_seconds`, from accept to logged in; default 10.
+    pub handshake_timeout: Duration,
+    /// `tls`: "off", "preferred" (default) or "required" (clients without TLS get error 3159).
+    pub tls: ClientTls,
+    /// `tls_cert` and `tls_key`, PEM files; a self-signed pair is made in `state_dir` when absent.
+    pub tls_files: Option<(PathBuf, PathBuf)>,
+    /// `state_dir`: certificate, keys, generated passwords; default `.weir` beside the file.
+    pub state_dir: PathBuf,
+    /// `statement_cache`, fingerprints a worker keeps; default 10,000.
+    pub statement_cache: usize,
+}
+
+/// What Weir offers to clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientTls {
+    Off,
+    Preferred,
+    Required,
+}
+
+/// `[pool]`: connections to servers.
+#[derive(Debug, Clone)]
+pub struct Pool {
+    /// `max_connections_per_server`, over all workers; default 200.
+    pub max_per_server: usize,
+    /// `max_idle_seconds`: an unused connection is closed after it; default 60.
+    pub max_idle: Duration,
+    /// `wait_seconds`: how long a session waits for a free connection before error 1040; default 10.
+    pub wait: Duration,
+    /// `connect_seconds`: TCP, TLS and login to a server; default 5.
+    pub connect: Duration,
+    /// `max_prepared_statements`, kept on one server connection; default 256.
+    pub max_prepared: usize,
+    /// `hold_previous_seconds`: how long an idle session keeps the connection whose warnings or
+    /// found rows it may still ask for; default 30.
+    pub hold_previous: Duration,
+}
+
+/// `[monitor]`: the account and rhythm of the probes.
+#[derive(Debug, Clone)]
+pub struct Monitor {
+    /// `user`; with `[cluster]` it may be absent: "weir_monitor".
+    pub user: String,
+    /// `password`, `password_file` or `password_env`. With `[cluster]` it may be absent: empty, and
+    /// the cluster's state file has it.
+    pub password: Secret,
+    /// `interval_ms`; default 200.
+    pub interval: Duration,
+    /// `timeout_ms`, one probe; default 2,000.
+    pub timeout: Duration,
+    /// `failures`: probes in a row that must fail before a server is unusable; default 2.
+    pub failures: u32,
+}
+
+/// `[lag]`
+#[derive(Debug, Clone)]
+pub struct Lag {
+    /// `max_seconds`: a replica behind by more gets no reads; default 10.
+    pub max: Duration,
+}
+
+/// `[causal]`: reads after own writes.
+#[derive(Debug, Clone)]
+pub struct Causal {
+    /// `window_ms`: where servers give no GTIDs, a session reads from the primary for this long
+    /// after a write; default 2,000.
+    pub window: Duration,
+}
+
+/// One of `[[users]]`.
+#[derive(Debug, Clone)]
+pub struct StaticUser {
+    /// `name`, unique; the account must exist on the servers too.
+    pub name: String,
+    /// `password`, `password_file` or `password_env`; exactly one.
+    pub password: Secret,
+}
+
+/// One of `[[servers]]`, or a node of a managed cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// `name`, unique; letters, digits, `-`, `_`.
+    pub name: String,
+    /// `address`: host:port, name or IP.
+    pub address: String,
+    /// `tls` and `tls_ca`; without them `server_tls` and `server_tls_ca` of `[proxy]`.
+    pub tls: ServerTls,
+    /// `weight` of reads, 0 to 1000; default 100. 0 gets reads only when no other can.
+    pub weight: u32,
+}
+
+/// How Weir speaks to a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerTls {
+    pub mode: ServerTlsMode,
+    /// PEM file of authorities; the system has none of its own for `verify-*`.
+    pub ca: Option<PathBuf>,
+}
+
+/// `tls = "off" | "preferred" | "required" | "verify-ca" | "verify-identity"`, as the client option
+/// `--ssl-mode`. Default "preferred"; "off" on a loopback address, where nobody can listen in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerTlsMode {
+    Off,
+    Preferred,
+    Required,
+    VerifyCa,
+    VerifyIdentity,
+}
+
+/// `[cluster]`: what Weir builds through the Docker Engine.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    /// `name`: prefix of containers, volumes and the network; default "weir".
+    pub name: String,
+    /// `replicas`, 0 to 16; default 2.
+    pub replicas: u32,
+    /// `image`; default "weir-mysql:9.7" (WEIR_MYSQL_IMAGE overrides).
+    pub image: String,
+    /// `application_user`; default "app". Its password is generated unless given.
+    pub application_user: String,
+    /// `application_password` (`_file`, `_env`).
+    pub application_password: Option<Secret>,
+    /// `database` made at the first start; default "app".
+    pub database: String,
+    /// `semi_sync`; default true (used where the plugins are there).
+    pub semi_sync: bool,
+    /// `docker_host`; default DOCKER_HOST or the local socket.
+    pub docker_host: Option<String>,
+    /// `port_base`: node n is published on 127.0.0.1 at port_base + n - 1 (primary first); default 13301.
+    pub port_base: u16,
+    /// `options`: extra `key = value` lines for mysqld on every node.
+    pub options: Vec<(String, String)>,
+    /// `memory_mb` of InnoDB's buffer pool, each node; default 256.
+    pub buffer_pool_mb: u32,
+}

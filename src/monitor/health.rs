@@ -1,0 +1,617 @@
+//! From what servers answered to what sessions may use. Pure: the board is told what was seen and
+//! when, and tells roles, health and lag.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::lag::{Estimate, Samples};
+use super::roles::{self, Member, Ruling};
+use super::seen::{Channel, Failure, Probe, Receiver, Replication};
+use crate::config::Server;
+use crate::topology::{Health, Role, ServerId, ServerState, Topology};
+
+/// What counts, from the configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// Failed probes in a row that make a server unusable.
+    pub failures: u32,
+    /// A replica behind by more gets no reads.
+    pub max_lag: Duration,
+    /// How long the primary's last answer says something about now.
+    pub fresh: Duration,
+}
+
+/// Everything seen so far.
+#[derive(Debug)]
+pub struct Board {
+    rules: Rules,
+    tracks: Vec<Track>,
+    samples: Samples,
+    /// The last primary; the samples are its sets.
+    sampled: Option<ServerId>,
+    shown: Topology,
+}
+
+/// One server's past.
+#[derive(Debug)]
+struct Track {
+    id: ServerId,
+    config: Arc<Server>,
+    /// The last good answer, and when it came (since the monitor's start).
+    last: Option<(Duration, Probe)>,
+    /// Failed probes since the last good one.
+    failures: u32,
+    failure: Option<Failure>,
+    role: Role,
+    rival: Option<usize>,
+    trouble: Trouble,
+}
+
+/// What the board says after an observation.
+#[derive(Debug)]
+pub struct Verdict {
+    pub topology: Topology,
+    /// What changed in role or health; to be logged.
+    pub changes: Vec<Change>,
+    /// Whether the topology differs at all from the one before (also in lag or executed sets).
+    pub differs: bool,
+}
+
+/// A change of one server's role or health.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The server's name.
+    pub server: String,
+    pub role: Role,
+    /// Why it is unusable; `None` when it is usable.
+    pub trouble: Option<Arc<str>>,
+}
+
+/// What stands against using a server. Two troubles are the same for log and epoch when their kind is:
+/// seconds of lag or an error's wording may change without news.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Trouble {
+    None,
+    NotAsked,
+    Unreachable(Arc<str>),
+    Role(Arc<str>),
+    Replication(Arc<str>),
+    Lagging(Arc<str>),
+}
+
+impl Trouble {
+    fn words(&self) -> Option<Arc<str>> {
+        match self {
+            Self::None => None,
+            Self::NotAsked => Some("not asked yet".into()),
+            Self::Unreachable(words)
+            | Self::Role(words)
+            | Self::Replication(words)
+            | Self::Lagging(words) => Some(Arc::clone(words)),
+        }
+    }
+
+    fn same_kind(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+}
+
+impl Board {
+    /// A board on which nothing was seen. Server n gets `ServerId(n)`.
+    pub fn new(servers: Vec<Arc<Server>>, rules: Rules) -> Self {
+        let tracks = (0..).map(ServerId).zip(servers).map(|(id, config)| Track::new(id, config));
+        Self {
+            rules,
+            tracks: tracks.collect(),
+            samples: Samples::default(),
+            sampled: None,
+            shown: Topology::default(),
+        }
+    }
+
+    /// Notes one probe's outcome; `at` is when its answer came, since the monitor's start.
+    pub fn observe(&mut self, id: ServerId, at: Duration, outcome: Result<Probe, Failure>) {
+        let Some(track) = self.tracks.iter_mut().find(|track| track.id == id) else { return };
+        match outcome {
+            Ok(probe) => {
+                track.failures = 0;
+                track.failure = None;
+                if self.sampled == Some(id)
+                    && let Some(executed) = &probe.executed
+                {
+                    self.samples.note(at, executed, self.rules.max_lag);
+                }
+                track.last = Some((at, probe));
+            }
+            Err(failure) => {
+                track.failures = track.failures.saturating_add(1);
+                track.failure = Some(failure);
+            }
+        }
+    }
+
+    /// Whether every server has answered or failed at least once.
+    pub fn all_asked(&self) -> bool {
+        self.tracks.iter().all(|track| track.last.is_some() || track.failure.is_some())
+    }
+
+    /// Judges all servers by what was observed. Before every server was asked, none has a role: one
+    /// that looks like the primary may have a better one beside it.
+    pub fn judge(&mut self) -> Verdict {
+        if !self.all_asked() {
+            let servers = self.tracks.iter().map(|track| track.state(None)).collect();
+            self.shown = Topology { servers, epoch: self.shown.epoch };
+            return Verdict { topology: self.shown.clone(), changes: Vec::new(), differs: false };
+        }
+        let rulings = self.rule();
+        self.sample_primary(&rulings);
+        let mut changes = Vec::new();
+        let mut servers = Vec::with_capacity(self.tracks.len());
+        for (place, ruling) in rulings.into_iter().enumerate() {
+            let (trouble, lag) = self.trouble(place, &ruling);
+            let Some(track) = self.tracks.get_mut(place) else { continue };
+            if track.role != ruling.role || !track.trouble.same_kind(&trouble) {
+                changes.push(track.change(ruling.role, &trouble));
+            }
+            track.role = ruling.role;
+            track.rival = ruling.rival;
+            track.trouble = trouble;
+            servers.push(track.state(lag));
+        }
+        let differs = !same(&servers, &self.shown.servers);
+        let epoch = self.shown.epoch + u64::from(!changes.is_empty());
+        self.shown = Topology { servers, epoch };
+        Verdict { topology: self.shown.clone(), changes, differs }
+    }
+
+    fn rule(&self) -> Vec<Ruling> {
+        let members: Vec<Member<'_>> = self
+            .tracks
+            .iter()
+            .map(|track| Member {
+                name: &track.config.name,
+                address: &track.config.address,
+                up: track.last.is_some() && !track.is_down(self.rules.failures),
+                probe: track.last.as_ref().map(|(_, probe)| probe),
+                role: track.role,
+                incumbent: self.sampled == Some(track.id),
+                rival: track.rival,
+            })
+            .collect();
+        roles::assign(&members)
+    }
+
+    /// Starts the samples anew when another server became the primary.
+    fn sample_primary(&mut self, rulings: &[Ruling]) {
+        let ruled = self.tracks.iter().zip(rulings);
+        let primary =
+            ruled.filter(|(_, ruling)| ruling.role == Role::Primary).map(|(t, _)| t).next();
+        let Some(primary) = primary else { return };
+        if self.sampled == Some(primary.id) {
+            return;
+        }
+        self.sampled = Some(primary.id);
+        self.samples.clear();
+        if let Some((at, probe)) = &primary.last
+            && let Some(executed) = &probe.executed
+        {
+            self.samples.note(*at, executed, self.rules.max_lag);
+        }
+    }
+
+    /// What stands against server `place`, and how far behind it is.
+    fn trouble(&self, place: usize, ruling: &Ruling) -> (Trouble, Option<Duration>) {
+        let Some(track) = self.tracks.get(place) else { return (Trouble::NotAsked, None) };
+        if track.is_down(self.rules.failures) {
+            let failure = track.failure.as_ref();
+            let words = failure.map_or_else(|| "no answer".into(), |f| Arc::clone(&f.words));
+            return (Trouble::Unreachable(words), None);
+        }
+        let Some((at, probe)) = &track.last else { return (Trouble::NotAsked, None) };
+        if let Some(words) = &ruling.trouble {
+            return (Trouble::Role(Arc::clone(words)), None);
+        }
+        match ruling.role {
+            Role::Primary | Role::Unknown => (Trouble::None, None),
+            Role::Replica => self.replica_trouble(track, *at, probe),
+        }
+    }
+
+    fn replica_trouble(
+        &self,
+        track: &Track,
+        at: Duration,
+        probe: &Probe,
+    ) -> (Trouble, Option<Duration>) {
+        let estimate = match &probe.executed {
+            Some(executed) => self.samples.estimate(at, executed, self.rules.fresh),
+            None => Estimate::None,
+        };
+        let lag = match &probe.replication {
+            Replication::Channels(channels) if channels.is_empty() => {
+                let alone = self.tracks.len() == 1;
+                return if alone { (Trouble::None, None) } else { (follows_nobody(), None) };
+            }
+            Replication::Channels(channels) => {
+                if let Some(trouble) = self.channels_trouble(channels, probe) {
+                    return (trouble, estimate.with_word_of_replica(None));
+                }
+                let words = channels.iter().filter(|c| !c.is_group()).map(|c| c.seconds_behind);
+                // One channel that does not know makes the whole unknown.
+                let word = words.reduce(|a, b| Some(a?.max(b?))).flatten();
+                estimate.with_word_of_replica(word)
+            }
+            Replication::Refused(_) | Replication::Unsupported => {
+                estimate.with_word_of_replica(None)
+            }
+        };
+        let Some(lag) = lag else {
+            if self.source_is_gone() && self.has_all_that_was_seen(probe) {
+                return (Trouble::None, None);
+            }
+            return (lag_unknown(&probe.replication), None);
+        };
+        (self.lag_trouble(track, lag), Some(lag))
+    }
+
+    /// What stands against a replica because of its threads.
+    fn channels_trouble(&self, channels: &[Channel], probe: &Probe) -> Option<Trouble> {
+        let words = channels.iter().find_map(|channel| match channel.receiver {
+            _ if !channel.applier_runs => {
+                Some(with_error("replication applier stopped", &channel.applier_error))
+            }
+            _ if channel.is_group() => None,
+            Receiver::Running => None,
+            Receiver::Stopped => {
+                Some(with_error("replication receiver stopped", &channel.receiver_error))
+            }
+            // The primary does not answer Weir either: a replica that has all that was seen of
+            // it is as good as can be, and better than no reads at all.
+            Receiver::Connecting if self.source_is_gone() && self.has_all_that_was_seen(probe) => {
+                None
+            }
+            Receiver::Connecting => {
+                let words = "replication receiver cannot reach its source";
+                Some(with_error(words, &channel.receiver_error))
+            }
+        })?;
+        Some(Trouble::Replication(words.into()))
+    }
+
+    /// Whether the server that was sampled as the primary is down.
+    fn source_is_gone(&self) -> bool {
+        let sampled = self.tracks.iter().find(|track| Some(track.id) == self.sampled);
+        sampled.is_some_and(|track| track.is_down(self.rules.failures))
+    }
+
+    fn has_all_that_was_seen(&self, probe: &Probe) -> bool {
+        match (&probe.executed, self.samples.newest()) {
+            (Some(executed), Some(newest)) => executed.contains(newest),
+            _ => false,
+        }
+    }
+
+    /// A replica that lagged must come well under the limit before it serves again, so that one near
+    /// the limit does not come and go.
+    fn lag_trouble(&self, track: &Track, lag: Duration) -> Trouble {
+        let max = self.rules.max_lag;
+        let lagged = matches!(track.trouble, Trouble::Lagging(_));
+        let limit = if lagged { max * 3 / 4 } else { max };
+        if lag <= limit {
+            return Trouble::None;
+        }
+        let words = format!("{} s behind (limit {} s)", lag.as_secs(), max.as_secs());
+        Trouble::Lagging(words.into())
+    }
+}
+
+impl Track {
+    fn new(id: ServerId, config: Arc<Server>) -> Self {
+        Self {
+            id,
+            config,
+            last: None,
+            failures: 0,
+            failure: None,
+            role: Role::Unknown,
+            rival: None,
+            trouble: Trouble::NotAsked,
+        }
+    }
+
+    /// Whether its failures are enough to give it up. One that never answered has no credit.
+    fn is_down(&self, failures: u32) -> bool {
+        self.failure.as_ref().is_some_and(|failure| {
+            failure.certain || self.failures >= failures || self.last.is_none()
+        })
+    }
+
+    fn change(&self, role: Role, trouble: &Trouble) -> Change {
+        Change { server: self.config.name.clone(), role, trouble: trouble.words() }
+    }
+
+    fn state(&self, lag: Option<Duration>) -> ServerState {
+        let probe = self.last.as_ref().map(|(_, probe)| probe);
+        ServerState {
+            id: self.id,
+            config: Arc::clone(&self.config),
+            role: self.role,
+            health: self.trouble.words().map_or(Health::Usable, Health::Unusable),
+            executed: probe.and_then(|probe| probe.executed.clone()),
+            lag,
+            version: probe.map_or_else(|| "".into(), |probe| Arc::clone(&probe.version)),
+            autocommit: probe.is_none_or(|probe| probe.autocommit),
+            sql_mode: probe.map_or_else(|| "".into(), |probe| Arc::clone(&probe.sql_mode)),
+        }
+    }
+}
+
+/// Whether sessions would see no difference.
+fn same(a: &[ServerState], b: &[ServerState]) -> bool {
+    a.len() == b.len()
+        && a.iter().zip(b).all(|(a, b)| {
+            (a.id, a.role, &a.health, &a.executed, a.lag)
+                == (b.id, b.role, &b.health, &b.executed, b.lag)
+                && (&a.version, a.autocommit, &a.sql_mode)
+                    == (&b.version, b.autocommit, &b.sql_mode)
+        })
+}
+
+fn follows_nobody() -> Trouble {
+    Trouble::Replication("read-only and replicates from nobody".into())
+}
+
+fn lag_unknown(replication: &Replication) -> Trouble {
+    let words = match replication {
+        Replication::Channels(_) => "how far it is behind is unknown (NULL)".to_owned(),
+        Replication::Refused(words) => format!(
+            "how far it is behind is unknown ({words}): GRANT REPLICATION CLIENT ON *.* to the \
+             monitor's account (MariaDB: SLAVE MONITOR)"
+        ),
+        Replication::Unsupported => {
+            "how far it is behind is unknown: it has no replication status".to_owned()
+        }
+    };
+    Trouble::Replication(words.into())
+}
+
+fn with_error(words: &str, error: &str) -> String {
+    if error.is_empty() { words.to_owned() } else { format!("{words}: {error}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::testing::{config, following, secs, set, stopped, with_channel, writable};
+
+    const A: ServerId = ServerId(0);
+    const B: ServerId = ServerId(1);
+
+    fn board(names: &str) -> Board {
+        let rules = Rules { failures: 2, max_lag: secs(10), fresh: secs(3) };
+        Board::new(names.chars().map(config).collect(), rules)
+    }
+
+    /// A board with primary a and replica b, seen at second 1.
+    fn pair() -> Board {
+        let mut board = board("ab");
+        board.observe(A, secs(1), Ok(writable('a', "1-9")));
+        board.judge();
+        board.observe(B, secs(1), Ok(following('b', 'a', "1-9")));
+        board.judge();
+        board
+    }
+
+    fn words(board: &mut Board, id: ServerId) -> String {
+        match board.judge().topology.get(id).unwrap().health.clone() {
+            Health::Usable => "usable".to_owned(),
+            Health::Unusable(words) => words.to_string(),
+        }
+    }
+
+    fn roles(board: &mut Board) -> Vec<Role> {
+        board.judge().topology.servers.iter().map(|s| s.role).collect()
+    }
+
+    fn refused() -> Failure {
+        Failure::certain("connection refused")
+    }
+
+    #[test]
+    fn first_answers() {
+        let mut board = board("ab");
+        assert_eq!(words(&mut board, A), "not asked yet");
+        assert!(!board.all_asked());
+        board.observe(A, secs(1), Ok(writable('a', "1-9")));
+        let verdict = board.judge();
+        assert!(!verdict.differs && verdict.topology.primary().is_none(), "b was not asked yet");
+        board.observe(B, secs(1), Err(Failure::passing("no answer within 2000 ms")));
+        assert!(board.all_asked());
+        let verdict = board.judge();
+        assert!(verdict.differs);
+        let a = Change { server: "a".to_owned(), role: Role::Primary, trouble: None };
+        let no_answer = Some("no answer within 2000 ms".into());
+        let b = Change { server: "b".to_owned(), role: Role::Unknown, trouble: no_answer };
+        assert_eq!(verdict.changes, [a, b], "no credit before the first answer");
+        let verdict = board.judge();
+        assert!(!verdict.differs && verdict.changes.is_empty());
+        assert_eq!(verdict.topology.epoch, 1);
+    }
+
+    #[test]
+    fn failures_must_repeat_unless_certain() {
+        let mut board = pair();
+        board.observe(B, secs(2), Err(Failure::passing("no answer")));
+        assert_eq!(words(&mut board, B), "usable");
+        board.observe(B, secs(3), Err(Failure::passing("no answer")));
+        assert_eq!(words(&mut board, B), "no answer");
+        board.observe(B, secs(4), Ok(following('b', 'a', "1-9")));
+        assert_eq!(words(&mut board, B), "usable", "one good answer is enough");
+        board.observe(B, secs(5), Err(refused()));
+        assert_eq!(words(&mut board, B), "connection refused");
+        assert_eq!(roles(&mut board), [Role::Primary, Role::Replica]);
+    }
+
+    #[test]
+    fn replication_threads() {
+        let b = || following('b', 'a', "1-9");
+        for (probe, want) in [
+            (b(), "usable"),
+            (with_channel(b(), stopped), "replication applier stopped"),
+            (
+                with_channel(b(), |c| {
+                    c.receiver = Receiver::Stopped;
+                    c.receiver_error = "Got fatal error 1236".to_owned();
+                }),
+                "replication receiver stopped: Got fatal error 1236",
+            ),
+            (
+                with_channel(b(), |c| c.receiver = Receiver::Connecting),
+                "replication receiver cannot reach its source",
+            ),
+            (
+                with_channel(b(), |c| {
+                    c.applier_runs = false;
+                    c.applier_error = "Duplicate entry".to_owned();
+                }),
+                "replication applier stopped: Duplicate entry",
+            ),
+            (Probe { replication: Replication::Channels(vec![]), ..b() }, "read-only and replic"),
+        ] {
+            let mut board = pair();
+            board.observe(B, secs(2), Ok(probe));
+            let got = words(&mut board, B);
+            assert!(got.starts_with(want), "{got}");
+        }
+    }
+
+    #[test]
+    fn lag_by_the_replicas_word() {
+        // Without GTIDs there is only its word.
+        let bare = |mut probe: Probe, seconds| {
+            probe.executed = None;
+            with_channel(probe, |c| c.seconds_behind = seconds)
+        };
+        for (seconds, want) in [
+            (Some(0), "usable"),
+            (Some(10), "usable"),
+            (Some(11), "11 s behind (limit 10 s)"),
+            (None, "how far it is behind is unknown (NULL)"),
+        ] {
+            let mut board = board("ab");
+            board.observe(A, secs(1), Ok(bare(writable('a', ""), None)));
+            board.observe(B, secs(1), Ok(bare(following('b', 'a', ""), seconds)));
+            assert_eq!(words(&mut board, B), want);
+        }
+    }
+
+    #[test]
+    fn lag_by_sets() {
+        let mut board = pair();
+        // The primary goes on, the replica says 0 seconds and stands still.
+        let mut seen = Vec::new();
+        for second in 2..=20 {
+            let executed = format!("1-{}", second * 10);
+            board.observe(A, secs(second), Ok(writable('a', &executed)));
+            board.observe(B, secs(second), Ok(following('b', 'a', "1-9")));
+            let verdict = board.judge();
+            let b = verdict.topology.get(B).unwrap();
+            seen.push((second, b.health == Health::Usable, verdict.changes.len()));
+        }
+        // It lacks what the primary had at second 2.
+        let lost = seen.iter().find(|(_, usable, _)| !usable).unwrap();
+        assert_eq!(*lost, (13, false, 1));
+        assert_eq!(seen.iter().filter(|(_, _, changes)| *changes > 0).count(), 1);
+
+        // It catches up: nine seconds behind is not yet good enough, five are.
+        for (executed, want) in [("1-115", false), ("1-155", true)] {
+            board.observe(B, secs(20), Ok(following('b', 'a', executed)));
+            let usable = board.judge().topology.get(B).unwrap().health == Health::Usable;
+            assert_eq!(usable, want, "{executed}");
+        }
+    }
+
+    #[test]
+    fn far_behind_at_the_start() {
+        let mut board = board("ab");
+        board.observe(A, secs(1), Ok(writable('a', "1-900")));
+        board.judge();
+        let late = with_channel(following('b', 'a', "1-9"), |c| c.seconds_behind = Some(3600));
+        board.observe(B, secs(1), Ok(late));
+        assert_eq!(words(&mut board, B), "3600 s behind (limit 10 s)");
+        // All that the primary had: the clock's word counts no more.
+        let level = with_channel(following('b', 'a', "1-900"), |c| c.seconds_behind = Some(3600));
+        board.observe(B, secs(1), Ok(level));
+        assert_eq!(words(&mut board, B), "usable");
+    }
+
+    #[test]
+    fn replicas_serve_while_the_primary_is_dead() {
+        let connecting = |executed| {
+            with_channel(following('b', 'a', executed), |c| {
+                c.receiver = Receiver::Connecting;
+                c.seconds_behind = None;
+            })
+        };
+        let mut board = pair();
+        board.observe(B, secs(2), Ok(connecting("1-9")));
+        assert!(words(&mut board, B).contains("cannot reach its source"));
+        board.observe(A, secs(2), Err(refused()));
+        for second in [2, 60] {
+            board.observe(B, secs(second), Ok(connecting("1-9")));
+            assert_eq!(words(&mut board, B), "usable");
+        }
+        board.observe(B, secs(61), Ok(connecting("1-8")));
+        assert!(words(&mut board, B).contains("cannot reach its source"));
+        assert!(board.judge().topology.primary().is_none());
+    }
+
+    #[test]
+    fn a_new_primary_begins_new_samples() {
+        let mut board = pair();
+        // a wrote what b never got, and died; b was promoted; c follows b.
+        board.observe(A, secs(3), Ok(writable('a', "1-12")));
+        board.judge();
+        board.observe(A, secs(4), Err(refused()));
+        board.observe(B, secs(30), Ok(writable('b', "1-9")));
+        assert_eq!(roles(&mut board), [Role::Unknown, Role::Primary]);
+        board.observe(A, secs(31), Ok(following('a', 'b', "1-9")));
+        assert_eq!(words(&mut board, A), "usable");
+        assert_eq!(board.samples.newest(), Some(&*set("1-9")));
+    }
+
+    #[test]
+    fn an_undecided_pair_stays_undecided() {
+        let mut board = pair();
+        for second in 2..5 {
+            board.observe(A, secs(second), Ok(writable('a', "1-9")));
+            board.observe(B, secs(second), Ok(writable('b', "1-10")));
+            assert_eq!(roles(&mut board), [Role::Unknown; 2]);
+        }
+        let fenced = Probe { read_only: Some(true), ..writable('a', "1-9") };
+        board.observe(A, secs(6), Ok(fenced));
+        assert_eq!(roles(&mut board), [Role::Replica, Role::Primary]);
+    }
+
+    #[test]
+    fn status_refused() {
+        let refused = |executed| Probe {
+            replication: Replication::Refused("Access denied".to_owned()),
+            ..following('b', 'a', executed)
+        };
+        let mut board = pair();
+        board.observe(B, secs(2), Ok(refused("1-9")));
+        assert_eq!(words(&mut board, B), "usable", "its set says enough");
+        board.observe(B, secs(2), Ok(refused("1-8")));
+        assert!(words(&mut board, B).contains("GRANT REPLICATION CLIENT"));
+    }
+
+    #[test]
+    fn alone_and_read_only() {
+        let mut board = board("a");
+        let probe = Probe { read_only: Some(true), ..writable('a', "1-9") };
+        board.observe(A, secs(1), Ok(probe));
+        assert_eq!(words(&mut board, A), "usable");
+        assert_eq!(roles(&mut board), [Role::Replica]);
+    }
+}

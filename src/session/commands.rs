@@ -1,0 +1,195 @@
+//! One method a command: what the client asked, and who answers.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::backend::connect::Account;
+use crate::backend::connection::InsertId;
+use crate::backend::state::{State, Variables};
+use crate::net::response::Shape;
+use crate::net::stream::Message;
+use crate::route::Token;
+use crate::session::execute::Work;
+use crate::session::{Closed, Session};
+use crate::sql::{Kind, Needs, Pins, Statement};
+use crate::wire::{Capabilities, Command, QueryCommand, StatusFlags, codes};
+
+fn plain(kind: Kind, reason: &'static str) -> Statement {
+    Statement { kind, pins: Pins::NONE, unpins: Pins::NONE, needs: Needs::NONE, count: 1, reason }
+}
+
+impl Session {
+    /// Carries out one command.
+    pub(super) async fn dispatch(
+        &mut self,
+        command: Command,
+        message: Message,
+    ) -> Result<(), Closed> {
+        self.worker.shared.registry.questions.fetch_add(1, Ordering::Relaxed);
+        match command {
+            Command::Query => self.query(message).await,
+            Command::StmtExecute => self.use_statement(message, Shape::Query).await,
+            Command::StmtPrepare => self.prepare_statement(message).await,
+            Command::StmtFetch => self.use_statement(message, Shape::Fetch).await,
+            Command::StmtSendLongData => self.send_long_data(message).await,
+            Command::StmtReset => self.reset_statement(message).await,
+            Command::StmtClose => self.close_statement(message).await,
+            Command::Quit => Err(Closed::ByClient),
+            Command::Ping => self.send_ok().await,
+            Command::InitDb => self.init_db(message).await,
+            Command::FieldList => {
+                let read = plain(Kind::Read, "COM_FIELD_LIST");
+                self.execute(Work::Message(Shape::Fields), &read).await
+            }
+            Command::Statistics => self.answer_statistics().await,
+            Command::SetOption => self.set_option(message).await,
+            Command::ProcessKill => self.process_kill(message).await,
+            Command::ResetConnection => self.reset_connection().await,
+            Command::ChangeUser => self.change_user(message).await,
+            Command::Debug => {
+                let debug = plain(Kind::PrimaryRead, "COM_DEBUG");
+                self.execute(Work::Message(Shape::Single), &debug).await
+            }
+            _ => self.send_error(&codes::UNKNOWN_COMMAND.packet("Unknown command")).await,
+        }
+    }
+
+    async fn query(&mut self, message: Message) -> Result<(), Closed> {
+        let body = self.client.payload(message).get(1..).unwrap_or_default();
+        let statement = if message.is_split() {
+            Arc::new(plain(Kind::Write, "a text of 16 MiB or more is not looked at"))
+        } else {
+            match QueryCommand::decode(body, self.server_bits) {
+                Ok(query) => self.worker.classifier.classify(query.sql, self.lex_mode),
+                Err(_) => {
+                    return self
+                        .send_error(
+                            &codes::MALFORMED_PACKET.packet("Malformed communication packet."),
+                        )
+                        .await;
+                }
+            }
+        };
+        if statement.needs.any(Needs::CHARSET) {
+            // The trackers do not tell the collation of SET NAMES .. COLLATE; its words do.
+            let body = self.client.payload(message).get(1..).unwrap_or_default();
+            let query = QueryCommand::decode(body, self.server_bits);
+            self.names =
+                query.ok().and_then(|query| crate::sql::set_names(query.sql, self.lex_mode));
+        }
+        self.execute(Work::Message(Shape::Query), &statement).await
+    }
+
+    async fn init_db(&mut self, message: Message) -> Result<(), Closed> {
+        let schema: Rc<[u8]> = self.client.payload(message).get(1..).unwrap_or_default().into();
+        let statement = plain(Kind::Session, "COM_INIT_DB");
+        self.execute(Work::Message(Shape::Single), &statement).await?;
+        // A server that tracks has said so already; the words serve those that do not.
+        if self.row_count == Some(0) {
+            self.wanted.schema = Some(schema);
+        }
+        Ok(())
+    }
+
+    async fn set_option(&mut self, message: Message) -> Result<(), Closed> {
+        let option = self.client.payload(message).get(1..3);
+        match option {
+            Some([0, 0]) => self.wanted.multi_statements = true,
+            Some([1, 0]) => self.wanted.multi_statements = false,
+            _ => return self.send_error(&codes::UNKNOWN_COMMAND.packet("Unknown command")).await,
+        }
+        self.send_eof().await
+    }
+
+    async fn process_kill(&mut self, message: Message) -> Result<(), Closed> {
+        let id = self
+            .client
+            .payload(message)
+            .get(1..5)
+            .and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
+        match id {
+            Some(id) => self.kill(u64::from(u32::from_le_bytes(id)), false).await,
+            None => {
+                self.send_error(&codes::MALFORMED_PACKET.packet("Malformed communication packet."))
+                    .await
+            }
+        }
+    }
+
+    async fn reset_connection(&mut self) -> Result<(), Closed> {
+        self.forget_state(Rc::new(Variables::default()));
+        self.send_ok().await
+    }
+
+    /// Forgets all that a session can set, but not who it is, nor what it wrote.
+    pub(super) fn forget_state(&mut self, variables: Rc<Variables>) {
+        self.abandon_lease();
+        self.pins = Pins::NONE;
+        self.previous = None;
+        self.row_count = None;
+        self.found_rows = None;
+        self.raw_trackers = false;
+        self.deferred = None;
+        self.prepared.clear();
+        self.insert_id = Rc::new(InsertId::default());
+        self.wanted.variables = variables;
+        self.status = self.worker.initial_status();
+        self.follow_variables();
+    }
+
+    async fn change_user(&mut self, message: Message) -> Result<(), Closed> {
+        let body = self.client.payload(message).get(1..).unwrap_or_default();
+        let Ok(asked) = crate::wire::ChangeUser::decode(body, self.capabilities) else {
+            return self
+                .send_error(&codes::MALFORMED_PACKET.packet("Malformed communication packet."))
+                .await;
+        };
+        let seq = message.last_seq;
+        self.client.consume(message.raw_len);
+        self.message = None;
+        self.become_user(asked, seq).await
+    }
+
+    /// The account that server connections of this session log in with.
+    pub(super) fn account(&self) -> Account {
+        Account {
+            user: Rc::clone(&self.login.user),
+            password: self.login.password.clone(),
+            capabilities: self.server_bits,
+            collation: self.login.collation,
+            schema: self.wanted.schema.clone(),
+        }
+    }
+}
+
+impl crate::session::worker::Worker {
+    /// The flags of a session that has done nothing yet.
+    pub(super) fn initial_status(&self) -> StatusFlags {
+        let topology = self.shared.topology.load();
+        if topology.primary().is_none_or(|server| server.autocommit) {
+            StatusFlags::AUTOCOMMIT
+        } else {
+            StatusFlags::default()
+        }
+    }
+
+    /// The state of a session that has done nothing yet.
+    pub(super) fn initial_state(
+        &self,
+        collation: u8,
+        schema: Option<Rc<[u8]>>,
+        bits: Capabilities,
+    ) -> State {
+        State {
+            schema,
+            variables: self.base(collation),
+            multi_statements: bits.has(Capabilities::MULTI_STATEMENTS),
+        }
+    }
+
+    /// A session that must see nothing yet.
+    pub(super) fn initial_token(&self) -> Token {
+        Token::default()
+    }
+}

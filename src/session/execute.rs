@@ -1,0 +1,227 @@
+//! Carrying out a plan: lease, bring the connection to the session's state, send, pass the answer,
+//! and run it again elsewhere where that is right.
+
+use crate::backend::connect::ConnectError;
+use crate::backend::pool::LeaseError;
+use crate::net::response::Shape;
+use crate::session::attempt::Attempt;
+use crate::session::statement::Choice;
+use crate::session::{Closed, Session};
+use crate::sql::{Kind, Needs, Pins, Statement};
+use crate::topology::ServerId;
+use crate::wire::{ErrPacket, codes};
+
+/// Servers that one statement is tried on, at most.
+const MAX_ATTEMPTS: usize = 4;
+
+/// What is sent, beside the statement that decides where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Work {
+    /// The client's message as it came; its response has this shape.
+    Message(Shape),
+    /// COM_STMT_PREPARE, answered under this client statement id.
+    Prepare { client_id: u32 },
+    /// A command on a prepared statement: EXECUTE, FETCH or RESET, whose id must be the server's.
+    Prepared { client_id: u32, shape: Shape },
+    /// COM_STMT_SEND_LONG_DATA: no response.
+    LongData { client_id: u32 },
+}
+
+impl Session {
+    /// Runs the command where the plan says. `Ok` when the client was answered.
+    pub(super) async fn execute(
+        &mut self,
+        work: Work,
+        statement: &Statement,
+    ) -> Result<(), Closed> {
+        let mut excluded: Vec<ServerId> = Vec::new();
+        self.end_diagnostics(statement);
+        loop {
+            let (plan, choice) = self.choose(statement, &excluded);
+            if let Choice::Server { id, previous: true, .. } = &choice
+                && self.take_own_previous(*id).is_none()
+                && let Some((column, value)) = self.known_diagnostics(work)
+            {
+                (self.row_count, self.found_rows) = (Some(-1), Some(1));
+                return self.answer_number(work, column, &value).await;
+            }
+            let (id, retry) = match choice {
+                Choice::Held => (None, false),
+                Choice::Server { id, config, retry, previous } => {
+                    if let Err(error) = self.take_lease(id, &config, statement, previous).await {
+                        if retry && excluded.len() < MAX_ATTEMPTS {
+                            self.gave_up(id, &error.to_string());
+                            excluded.push(id);
+                            continue;
+                        }
+                        return self.lease_failed(id, &error).await;
+                    }
+                    (Some(id), retry)
+                }
+                other => return self.answer_choice(other, work).await,
+            };
+            let attempt = self.attempt(work, statement, retry).await;
+            self.entry.rests();
+            match attempt {
+                Attempt::Done(reply) => return self.settle(work, statement, &plan, *reply),
+                Attempt::Elsewhere(why) => {
+                    self.lease = None;
+                    if let Some(id) = id {
+                        tracing::info!(server = id.0, why, "a read is run again elsewhere");
+                        excluded.push(id);
+                    }
+                }
+                // Another session dropped this one's schema: it goes on without one, as the
+                // statement may be what leaves it (USE, CREATE DATABASE).
+                Attempt::NoSchema(_) if self.wanted.schema.is_some() => {
+                    self.wanted.schema = None;
+                    self.lease = None;
+                }
+                Attempt::Failed(error) | Attempt::NoSchema(error) => {
+                    return self.fail(&error).await;
+                }
+                Attempt::ClientGone => return Err(Closed::ByClient),
+                Attempt::Cut { why, seq } => return Err(self.cut(why, seq).await),
+            }
+        }
+    }
+
+    async fn answer_choice(&mut self, choice: Choice, work: Work) -> Result<(), Closed> {
+        match choice {
+            Choice::Connection => self.answer_connection_id(work).await,
+            Choice::Kill => self.answer_kill_statement(work).await,
+            Choice::Denied(why) => {
+                self.send_error(
+                    &codes::PRIVILEGE_REQUIRED.packet(format!("Weir refuses this: {why}")),
+                )
+                .await
+            }
+            Choice::Nowhere(why) => {
+                self.send_error(&codes::OPTION_PREVENTS_STATEMENT.packet(why)).await
+            }
+            Choice::Held | Choice::Server { .. } => Ok(()),
+        }
+    }
+
+    /// Gets a connection to the server, in `self.lease`.
+    async fn take_lease(
+        &mut self,
+        id: ServerId,
+        config: &crate::config::Server,
+        statement: &Statement,
+        previous: bool,
+    ) -> Result<(), LeaseError> {
+        let key = self.pool_key(id);
+        let pools = &self.worker.pools;
+        let session = u64::from(self.id);
+        if previous && self.lease.is_some() {
+            return Ok(());
+        }
+        let own = if previous || statement.needs.any(Needs::PREVIOUS) {
+            self.asks_previous = true;
+            self.previous.map(|(_, connection)| connection)
+        } else if statement.needs.any(Needs::LAST_INSERT_ID) {
+            Some(self.insert_id.on_connection.get()).filter(|id| *id != 0)
+        } else {
+            None
+        };
+        if let Some(lease) = own.and_then(|own| pools.take_previous(&key, session, own)) {
+            self.lease = Some(lease);
+            return Ok(());
+        }
+        let account = self.account();
+        let lease = pools.lease(&key, config, &account, &self.wanted, session).await?;
+        self.lease = Some(lease);
+        Ok(())
+    }
+
+    /// The connection of the last statement, in `self.lease`, if nobody has used it since.
+    fn take_own_previous(&mut self, server: ServerId) -> Option<()> {
+        self.asks_previous = true;
+        let (_, connection) = self.previous.filter(|(on, _)| *on == server)?;
+        let key = self.pool_key(server);
+        let lease = self.worker.pools.take_previous(&key, u64::from(self.id), connection)?;
+        self.lease = Some(lease);
+        Some(())
+    }
+
+    /// A lease could not be had and there is no other server to try.
+    async fn lease_failed(&mut self, id: ServerId, error: &LeaseError) -> Result<(), Closed> {
+        match error {
+            LeaseError::Connect(ConnectError::Refused(packet)) => {
+                self.send_error(packet).await?;
+                if packet.code == codes::ACCESS_DENIED.code {
+                    let now = std::time::Instant::now();
+                    let shared = &self.worker.shared;
+                    shared.credentials.refused(&self.login.user, &self.login.password, now);
+                    return Err(Closed::ByWeir("the server refuses the password now".to_owned()));
+                }
+                Ok(())
+            }
+            LeaseError::Full { .. } => {
+                let words = format!("{error} ([pool] max_connections_per_server, wait_seconds)");
+                self.send_error(&codes::TOO_MANY_CONNECTIONS.packet(words)).await
+            }
+            LeaseError::Connect(_) => {
+                self.gave_up(id, &error.to_string());
+                self.send_error(
+                    &codes::UNKNOWN_ERROR.packet(format!("Weir cannot reach the server: {error}")),
+                )
+                .await
+            }
+        }
+    }
+
+    fn gave_up(&self, id: ServerId, why: &str) {
+        tracing::info!(server = id.0, why, "no connection");
+        self.worker.shared.suspects.tell(id);
+    }
+
+    /// The statement's own error, or that of a lost link. What was bound to the connection is gone.
+    async fn fail(&mut self, error: &ErrPacket) -> Result<(), Closed> {
+        let bound = self.in_transaction() || !self.pins.is_empty();
+        let alive = self
+            .lease
+            .as_mut()
+            .and_then(crate::backend::pool::Lease::connection)
+            .is_some_and(|connection| connection.is_clean());
+        if !alive || !bound {
+            self.lease = None;
+        }
+        self.send_error(error).await?;
+        if bound && !alive {
+            self.pins = Pins::NONE;
+            return Err(Closed::ByWeir("its transaction or pinned connection is lost".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// The server went away in the middle of a result.
+    async fn cut(&mut self, why: String, seq: Option<u8>) -> Closed {
+        self.lease = None;
+        if let Some(mut seq) = seq {
+            let words = format!("Lost connection to MySQL server during query ({why})");
+            let _ = self.write_error(&codes::LOST_CONNECTION.packet(words), &mut seq).await;
+        }
+        Closed::ByWeir(why)
+    }
+
+    /// Warnings and found rows can be asked for until the next statement that is not about them.
+    fn end_diagnostics(&mut self, statement: &Statement) {
+        if statement.kind == Kind::Previous || statement.needs.any(Needs::PREVIOUS) {
+            return;
+        }
+        let diagnostics = Pins::WARNINGS.with(Pins::FOUND_ROWS);
+        if self.pins.any(diagnostics) {
+            self.pins = self.pins.without(diagnostics);
+            self.release_unless_bound();
+        }
+    }
+
+    /// Gives the lease back when nothing binds the session to it.
+    pub(super) fn release_unless_bound(&mut self) {
+        if !self.in_transaction() && self.pins.is_empty() {
+            self.lease = None;
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! What sessions share: in one worker without locks, and between workers.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::task::AbortHandle;
+use tokio_rustls::TlsAcceptor;
+
+use crate::backend::connect::Lacking;
+use crate::backend::credentials::Credentials;
+use crate::backend::pool::Pools;
+use crate::backend::state::Variables;
+use crate::config::Config;
+use crate::net::buffer::BufferPool;
+use crate::sql::Classifier;
+use crate::topology::{ServerId, Suspects, Topology};
+use crate::wire::scramble::LoginKey;
+
+/// How long a schema that a user could use is taken as usable at login.
+const SCHEMA_TRUSTED: Duration = Duration::from_secs(60);
+
+/// Schemas remembered by a worker, at most.
+const MAX_SCHEMAS: usize = 10_000;
+
+/// Shared by all workers; made once by `app`.
+pub struct Shared {
+    pub config: Arc<Config>,
+    pub topology: Arc<ArcSwap<Topology>>,
+    pub credentials: Credentials,
+    /// For passwords sent over connections without TLS.
+    pub login_key: LoginKey,
+    pub tls: Option<TlsAcceptor>,
+    pub registry: Registry,
+    /// What clients are not to be offered.
+    pub lacking: Arc<Lacking>,
+    /// Tells the monitor that a server failed a session, so that it looks at once.
+    pub suspects: Suspects,
+    pub started: Instant,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+/// Shared by the sessions of one worker.
+#[derive(Debug)]
+pub struct Worker {
+    pub shared: Arc<Shared>,
+    pub pools: Pools,
+    pub buffers: Rc<BufferPool>,
+    pub classifier: Classifier,
+    bases: RefCell<HashMap<u8, Rc<Variables>>>,
+    schemas: RefCell<HashMap<SchemaKey, Instant>>,
+    seed: Cell<u64>,
+}
+
+/// User, generation of the password, schema.
+type SchemaKey = (Rc<[u8]>, u64, Rc<[u8]>);
+
+impl Worker {
+    /// A worker without sessions; `seed` starts its choices between equal replicas.
+    pub fn new(
+        shared: Arc<Shared>,
+        pools: Pools,
+        buffers: Rc<BufferPool>,
+        classifier: Classifier,
+        seed: u64,
+    ) -> Self {
+        Self {
+            shared,
+            pools,
+            buffers,
+            classifier,
+            bases: RefCell::default(),
+            schemas: RefCell::default(),
+            seed: Cell::new(seed | 1),
+        }
+    }
+
+    /// The variables that a login with this collation starts with, the same `Rc` for all sessions.
+    pub fn base(&self, collation: u8) -> Rc<Variables> {
+        let mut bases = self.bases.borrow_mut();
+        Rc::clone(
+            bases.entry(collation).or_insert_with(|| Rc::new(Variables::of_collation(collation))),
+        )
+    }
+
+    /// The next number of a xorshift sequence: spreads reads, guards nothing.
+    pub fn chance(&self) -> u64 {
+        let mut x = self.seed.get();
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        self.seed.set(x);
+        x
+    }
+
+    /// Whether the user could use the schema a moment ago.
+    pub fn schema_is_known(&self, key: &SchemaKey, now: Instant) -> bool {
+        let seen = self.schemas.borrow().get(key).copied();
+        seen.is_some_and(|at| now.saturating_duration_since(at) < SCHEMA_TRUSTED)
+    }
+
+    /// Remembers that the user can use the schema.
+    pub fn schema_was_used(&self, key: SchemaKey, now: Instant) {
+        let mut schemas = self.schemas.borrow_mut();
+        if schemas.len() >= MAX_SCHEMAS {
+            schemas.retain(|_, at| now.saturating_duration_since(*at) < SCHEMA_TRUSTED);
+            if schemas.len() >= MAX_SCHEMAS {
+                schemas.clear();
+            }
+        }
+        schemas.insert(key, now);
+    }
+}
+
+/// All sessions, by connection id.
+#[derive(Debug, Default)]
+pub struct Registry {
+    sessions: Mutex<HashMap<u32, Arc<SessionEntry>>>,
+    next_id: AtomicU32,
+    /// Commands of clients since the start.
+    pub questions: AtomicU64,
+}
+
+/// What others may know of a session.
+#[derive(Debug)]
+pub struct SessionEntry {
+    pub id: u32,
+    pub user: Box<[u8]>,
+    /// Server id + 1 in the upper half, thread id in the lower: the connection that runs its
+    /// command; 0 when none does.
+    running: AtomicU64,
+    /// Ends the session's task.
+    pub abort: OnceLock<AbortHandle>,
+}
+
+impl SessionEntry {
+    /// A session that runs nothing.
+    pub fn new(id: u32, user: &[u8]) -> Arc<Self> {
+        Arc::new(Self { id, user: user.into(), running: AtomicU64::new(0), abort: OnceLock::new() })
+    }
+
+    /// Its command runs on this server connection from now on.
+    pub fn runs_on(&self, server: ServerId, thread: u32) {
+        let value = (u64::from(server.0) + 1) << 32 | u64::from(thread);
+        self.running.store(value, Ordering::Relaxed);
+    }
+
+    /// It runs nothing any more.
+    pub fn rests(&self) {
+        self.running.store(0, Ordering::Relaxed);
+    }
+
+    /// The server and thread that run its command.
+    pub fn running(&self) -> Option<(ServerId, u32)> {
+        let value = self.running.load(Ordering::Relaxed);
+        let server = u32::try_from(value >> 32).ok()?.checked_sub(1)?;
+        let thread = u32::try_from(value & u64::from(u32::MAX)).ok()?;
+        Some((ServerId(server), thread))
+    }
+}
+
+impl Registry {
+    /// A connection id that no session has; never 0.
+    pub fn new_id(&self) -> u32 {
+        loop {
+            let id = self.next_id.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+            if id != 0 && self.get(id).is_none() {
+                return id;
+            }
+        }
+    }
+
+    /// Adds a session that logged in.
+    pub fn add(&self, entry: Arc<SessionEntry>) {
+        self.lock().insert(entry.id, entry);
+    }
+
+    /// Forgets a session.
+    pub fn remove(&self, id: u32) {
+        self.lock().remove(&id);
+    }
+
+    /// The session of that id.
+    pub fn get(&self, id: u32) -> Option<Arc<SessionEntry>> {
+        self.lock().get(&id).cloned()
+    }
+
+    /// Sessions now.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Sessions that run a command now.
+    pub fn running(&self) -> usize {
+        self.lock().values().filter(|entry| entry.running().is_some()).count()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u32, Arc<SessionEntry>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
