@@ -1,0 +1,38 @@
+# Every target works from a fresh clone on a Debian machine with a Rust toolchain; what else is missing is
+# installed, and said before. `make` alone shows this list.
+
+WEIR_CONFIG ?= proxy.toml
+export WEIR_CONFIG
+
+.DEFAULT_GOAL := help
+.PHONY: help up down destroy status test lint bench
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  WEIR_CONFIG=FILE        another configuration than proxy.toml"
+	@echo "  WEIR_MYSQL_IMAGE=IMAGE  another image than the one built here, say mysql:8.4"
+
+up: ## a MySQL cluster in containers with Weir in front of it; run again, it changes nothing
+	@scripts/up.sh "$(WEIR_CONFIG)"
+
+down: ## stop Weir and the containers; the data stays
+	@scripts/down.sh "$(WEIR_CONFIG)"
+
+destroy: ## remove the cluster with its data, after a question (YES=1: without)
+	@scripts/down.sh "$(WEIR_CONFIG)" --destroy $(if $(filter 1,$(YES)),--yes)
+
+status: ## how the servers are
+	@target/release/weir cluster status --config "$(WEIR_CONFIG)"
+
+test: ## everything the tests need, then all tests, on real servers
+	@scripts/test-setup.sh --compile
+	@cargo test --locked
+
+lint: ## formatting, clippy and rustdoc, warnings as errors
+	@cargo fmt --check
+	@cargo clippy --locked --all-targets -- -D warnings
+	@RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+
+bench: ## the benchmarks
+	@scripts/bench.sh

@@ -1,0 +1,249 @@
+#!/bin/bash
+# Starts mysqld in a container, by the same contract as the official mysql image:
+#
+#   MYSQL_ROOT_PASSWORD[_FILE]    password of root, set at the first start
+#   MYSQL_ROOT_HOST[_FILE]        where root may come from besides localhost (default %; empty: nowhere)
+#   MYSQL_RANDOM_ROOT_PASSWORD    a random password is made, set and printed once
+#   MYSQL_ALLOW_EMPTY_PASSWORD    root without a password is accepted
+#   MYSQL_ONETIME_PASSWORD        root must change the password at the first login
+#   MYSQL_DATABASE[_FILE]         a database that is made at the first start
+#   MYSQL_USER[_FILE], MYSQL_PASSWORD[_FILE]   a user with all rights on that database
+#   MYSQL_INITDB_SKIP_TZINFO      do not fill the time zone tables
+#   /docker-entrypoint-initdb.d   *.sh, *.sql, *.sql.gz, run in order at the first start
+#
+# Arguments go to mysqld; a first argument that is another command is run instead.
+# The first start works on a temporary server without network and without binary log, so it leaves no
+# transaction behind that another server would have to have. A marker file tells an unfinished first
+# start from somebody's data: only the former is ever cleared away.
+set -Eeuo pipefail
+shopt -s nullglob
+
+readonly RUN_AS=mysql
+readonly SOCKET=/run/mysqld/mysqld.sock
+readonly MARKER=.first-start-unfinished
+readonly START_SECONDS=120
+
+say() { printf '%s [entrypoint] %s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$*" >&2; }
+die() { say "ERROR: $*"; exit 1; }
+
+# value NAME [DEFAULT]: puts $NAME, or the content of the file that $NAME_FILE names, into NAME.
+value() {
+    local name=$1 file_name="${1}_FILE" default="${2-}"
+    if [[ -n "${!name-}" && -n "${!file_name-}" ]]; then
+        die "$name and $file_name are both set; give one of them"
+    fi
+    if [[ -n "${!file_name-}" ]]; then
+        [[ -r "${!file_name}" ]] || die "$file_name names ${!file_name}, which cannot be read"
+        printf -v "$name" '%s' "$(<"${!file_name}")"
+    elif [[ -z "${!name+set}" ]]; then
+        printf -v "$name" '%s' "$default"
+    fi
+    # Init scripts read these, as they do with the official image; they are gone before the final exec.
+    export "${name?}"
+    unset "$file_name"
+}
+
+# The data directory that these arguments and the option files give mysqld.
+data_directory() {
+    local found=/var/lib/mysql line previous=''
+    while IFS= read -r line; do
+        [[ $line == --datadir=* ]] && found=${line#--datadir=}
+    done < <(my_print_defaults mysqld server 2>/dev/null || true)
+    for line in "$@"; do
+        [[ $previous == --datadir ]] && found=$line
+        [[ $line == --datadir=* ]] && found=${line#--datadir=}
+        previous=$line
+    done
+    printf '%s' "${found%/}"
+}
+
+# A string for SQL, with quotes; ours are typed by operators and may hold anything.
+sql_string() {
+    local text=$1
+    text=${text//\\/\\\\}
+    text=${text//\'/\\\'}
+    printf "'%s'" "$text"
+}
+
+# A name for SQL, with backticks.
+sql_name() { printf '`%s`' "${1//\`/\`\`}"; }
+
+# Runs SQL from standard input as root on the temporary server; the password goes by a file
+# descriptor, never by the command line.
+run_sql() {
+    mysql --defaults-extra-file=<(
+        printf '[client]\n'
+        [[ -z "$ROOT_PASSWORD_NOW" ]] || printf 'password="%s"\n' "$(option_string "$ROOT_PASSWORD_NOW")"
+    ) --protocol=socket --socket="$SOCKET" --user=root --comments --default-character-set=utf8mb4 "$@"
+}
+
+# The name by which init scripts written for the official image run SQL.
+docker_process_sql() { run_sql "$@"; }
+
+# Quotes for an option file: backslash and double quote are special there.
+option_string() {
+    local text=${1//\\/\\\\}
+    printf '%s' "${text//\"/\\\"}"
+}
+
+check_passwords() {
+    value MYSQL_ROOT_PASSWORD
+    value MYSQL_ROOT_HOST %
+    value MYSQL_DATABASE
+    value MYSQL_USER
+    value MYSQL_PASSWORD
+    if [[ -z "$MYSQL_ROOT_PASSWORD$MYSQL_EMPTY$MYSQL_RANDOM" ]]; then
+        die "the data directory is empty and no password for root is given; set one of" \
+            "MYSQL_ROOT_PASSWORD, MYSQL_ROOT_PASSWORD_FILE, MYSQL_RANDOM_ROOT_PASSWORD, MYSQL_ALLOW_EMPTY_PASSWORD"
+    fi
+    [[ "$MYSQL_USER" != root ]] || die "MYSQL_USER is root; root is set by MYSQL_ROOT_PASSWORD and MYSQL_ROOT_HOST"
+    if [[ -n "$MYSQL_USER" && -z "$MYSQL_PASSWORD" ]] || [[ -z "$MYSQL_USER" && -n "$MYSQL_PASSWORD" ]]; then
+        die "MYSQL_USER and MYSQL_PASSWORD must be given together"
+    fi
+}
+
+# The rest of the arguments is what the server will run with.
+start_temporary_server() {
+    mysqld "$@" --user="$RUN_AS" --skip-networking --skip-log-bin --skip-replica-start \
+        --read-only=OFF --super-read-only=OFF --loose-mysqlx=OFF --socket="$SOCKET" --pid-file=/run/mysqld/first-start.pid &
+    TEMPORARY_PID=$!
+    local waited=0
+    until mysqladmin --no-defaults --protocol=socket --socket="$SOCKET" --user=root ping >/dev/null 2>&1; do
+        kill -0 "$TEMPORARY_PID" 2>/dev/null || die "the temporary server ended; its messages are above"
+        ((waited += 1))
+        ((waited < START_SECONDS * 5)) || die "the temporary server did not answer within $START_SECONDS s"
+        sleep 0.2
+    done
+}
+
+stop_temporary_server() {
+    kill -TERM "$TEMPORARY_PID"
+    wait "$TEMPORARY_PID" || die "the temporary server did not end in order (status $?)"
+    TEMPORARY_PID=''
+}
+
+fill_time_zones() {
+    [[ -z "${MYSQL_INITDB_SKIP_TZINFO-}" && -d /usr/share/zoneinfo ]] || return 0
+    mysql_tzinfo_to_sql /usr/share/zoneinfo 2>/dev/null | run_sql mysql
+}
+
+set_up_accounts() {
+    local password
+    password=$(sql_string "$MYSQL_ROOT_PASSWORD")
+    {
+        # The quoting of sql_string counts on the default meaning of a backslash.
+        printf "SET SESSION sql_mode = '';\n"
+        printf "ALTER USER 'root'@'localhost' IDENTIFIED BY %s;\n" "$password"
+        if [[ -n "$MYSQL_ROOT_HOST" && "$MYSQL_ROOT_HOST" != localhost ]]; then
+            printf "CREATE USER 'root'@%s IDENTIFIED BY %s;\n" "$(sql_string "$MYSQL_ROOT_HOST")" "$password"
+            printf "GRANT ALL ON *.* TO 'root'@%s WITH GRANT OPTION;\n" "$(sql_string "$MYSQL_ROOT_HOST")"
+        fi
+    } | run_sql
+    ROOT_PASSWORD_NOW=$MYSQL_ROOT_PASSWORD
+    {
+        printf "SET SESSION sql_mode = '';\n"
+        [[ -z "$MYSQL_DATABASE" ]] || printf 'CREATE DATABASE IF NOT EXISTS %s;\n' "$(sql_name "$MYSQL_DATABASE")"
+        if [[ -n "$MYSQL_USER" ]]; then
+            printf "CREATE USER %s@'%%' IDENTIFIED BY %s;\n" "$(sql_string "$MYSQL_USER")" "$(sql_string "$MYSQL_PASSWORD")"
+            # In a GRANT, _ and % of the database name would be wildcards.
+            [[ -z "$MYSQL_DATABASE" ]] || printf "GRANT ALL ON %s.* TO %s@'%%';\n" \
+                "$(sql_name "${MYSQL_DATABASE//_/\\_}")" "$(sql_string "$MYSQL_USER")"
+        fi
+    } | run_sql
+}
+
+run_init_files() {
+    local file database=()
+    [[ -z "$MYSQL_DATABASE" ]] || database=(--database="$MYSQL_DATABASE")
+    for file in /docker-entrypoint-initdb.d/*; do
+        case $file in
+            *.sh)
+                say "running $file"
+                if [[ -x $file ]]; then "$file"; else . "$file"; fi ;;
+            *.sql) say "running $file"; run_sql "${database[@]}" <"$file" ;;
+            *.sql.gz) say "running $file"; gzip -dc "$file" | run_sql "${database[@]}" ;;
+            *) say "$file is neither .sh, .sql nor .sql.gz: left alone" ;;
+        esac
+    done
+}
+
+expire_root_password() {
+    [[ -n "${MYSQL_ONETIME_PASSWORD-}" ]] || return 0
+    printf "ALTER USER 'root'@%s PASSWORD EXPIRE;\n" "$(sql_string "${MYSQL_ROOT_HOST:-localhost}")" | run_sql
+}
+
+first_start() {
+    local data=$1
+    shift
+    check_passwords
+    say "first start: making a data directory in $data"
+    : >"$data/$MARKER"
+    sync "$data/$MARKER" "$data"
+    mysqld "$@" --user="$RUN_AS" --initialize-insecure --skip-log-bin
+    start_temporary_server "$@"
+    if [[ -n "$MYSQL_RANDOM" && -z "$MYSQL_ROOT_PASSWORD" ]]; then
+        MYSQL_ROOT_PASSWORD=$(head -c 24 /dev/urandom | base64 | tr -d '+/=\n')
+        say "GENERATED ROOT PASSWORD: $MYSQL_ROOT_PASSWORD"
+    fi
+    fill_time_zones
+    set_up_accounts
+    run_init_files
+    expire_root_password
+    stop_temporary_server
+    rm "$data/$MARKER"
+    sync "$data"
+    say "first start finished"
+}
+
+# Makes the directories and sees whether there is something in them to serve.
+prepare() {
+    local data
+    data=$(data_directory "$@")
+    mkdir -p "$data" /run/mysqld
+    chown "$RUN_AS:$RUN_AS" /run/mysqld
+    # Only what is not right yet: a chown of every file of a large directory takes minutes.
+    find "$data" \! -user "$RUN_AS" -exec chown "$RUN_AS:$RUN_AS" '{}' + ||
+        die "$data cannot be given to user $RUN_AS; look at its owner on the host"
+    chmod 0750 "$data"
+    if [[ -e "$data/$MARKER" ]]; then
+        say "an earlier first start did not finish; clearing what it left in $data"
+        find "$data" -mindepth 1 -maxdepth 1 \! -name "$MARKER" -exec rm -rf '{}' +
+        first_start "$data" "$@"
+    elif [[ ! -d "$data/mysql" ]]; then
+        local left
+        left=$(find "$data" -mindepth 1 -maxdepth 1 \! -name '.*' \! -name lost+found -print -quit)
+        [[ -z "$left" ]] || die "$data holds $left but no MySQL system tables; it is not touched." \
+            "Give an empty directory, or one that a MySQL server made"
+        first_start "$data" "$@"
+    fi
+}
+
+main() {
+    [[ "${1-}" != -* ]] || set -- mysqld "$@"
+    if [[ "${1-mysqld}" != mysqld ]]; then
+        exec "$@"
+    fi
+    shift || true
+    local argument
+    for argument in "$@"; do
+        case $argument in
+            # Questions to the program, for which there is nothing to set up.
+            --help | -\? | --verbose | --version | -V | --validate-config | --print-defaults)
+                exec mysqld --user="$RUN_AS" "$@" ;;
+        esac
+    done
+    TEMPORARY_PID=''
+    ROOT_PASSWORD_NOW=''
+    MYSQL_EMPTY=${MYSQL_ALLOW_EMPTY_PASSWORD-}
+    MYSQL_RANDOM=${MYSQL_RANDOM_ROOT_PASSWORD-}
+    # A stop during the first start ends the temporary server too; the marker stays.
+    trap '[[ -z "$TEMPORARY_PID" ]] || { kill -TERM "$TEMPORARY_PID"; wait "$TEMPORARY_PID"; }; exit 143' TERM INT
+    prepare "$@"
+    trap - TERM INT
+    # mysqld and what it starts must not inherit passwords in their environment.
+    unset MYSQL_ROOT_PASSWORD MYSQL_PASSWORD MYSQL_ROOT_PASSWORD_FILE MYSQL_PASSWORD_FILE
+    # mysqld becomes the first process, so it gets the engine's SIGTERM itself and stops in order.
+    exec mysqld "$@" --user="$RUN_AS" --socket="$SOCKET"
+}
+
+main "$@"
