@@ -1,0 +1,136 @@
+//! Foreign drivers see through Weir exactly what they see on the server itself.
+
+use crate::rust_drivers::types_script;
+use crate::support::client::connect_tls;
+use crate::support::cluster::TESTER;
+use crate::support::drivers::{Target, Tools, directory, output, same};
+use crate::support::{TestCluster, Weir};
+
+/// Runs a suite against the primary, then against Weir, each with an empty database of one name.
+async fn compare(script: &str, variant: &str, tls: bool) {
+    let tools = Tools::load();
+    let cluster = TestCluster::shared().await;
+    let weir = Weir::start(cluster);
+    let kind = if tls { "tls" } else { "plain" };
+    let stem = script.split('_').next().unwrap();
+    let database = format!("drv_{stem}_{variant}_{kind}");
+    let mut outputs = Vec::new();
+    for address in [&cluster.servers[0], &weir.address] {
+        cluster.fresh_database(&database).await;
+        // A client without TLS and without the RSA key gets in only once the password is known.
+        connect_tls(address, TESTER, None).await.unwrap();
+        let target = Target { address, login: TESTER, database: &database, tls };
+        outputs.push(tools.suite(script, variant, target).await);
+    }
+    let steps = outputs[0].lines().count();
+    assert!(steps > 200, "{script}: only {steps} steps; the suite has lost its statements");
+    same(&format!("{script} {variant} {kind}"), &outputs[0], &outputs[1]);
+    assert!(weir.alive());
+}
+
+#[tokio::test]
+async fn pymysql_plain() {
+    compare("pymysql_suite.py", "", false).await;
+}
+
+#[tokio::test]
+async fn pymysql_tls() {
+    compare("pymysql_suite.py", "", true).await;
+}
+
+#[tokio::test]
+async fn connector_pure_plain() {
+    compare("connector_suite.py", "pure", false).await;
+}
+
+#[tokio::test]
+async fn connector_pure_tls() {
+    compare("connector_suite.py", "pure", true).await;
+}
+
+#[tokio::test]
+async fn connector_c_plain() {
+    compare("connector_suite.py", "c", false).await;
+}
+
+#[tokio::test]
+async fn connector_c_tls() {
+    compare("connector_suite.py", "c", true).await;
+}
+
+#[tokio::test]
+async fn mysql2_plain() {
+    compare("mysql2_suite.js", "", false).await;
+}
+
+#[tokio::test]
+async fn mysql2_tls() {
+    compare("mysql2_suite.js", "", true).await;
+}
+
+/// The mysql command line client, fed with all statements, the types and results of every shape.
+#[tokio::test]
+async fn mysql_client_plain_and_tls() {
+    let tools = Tools::load();
+    let cluster = TestCluster::shared().await;
+    let weir = Weir::start(cluster);
+    for tls in [false, true] {
+        let database = if tls { "drv_cli_tls" } else { "drv_cli_plain" };
+        let mut outputs = Vec::new();
+        for address in [&cluster.servers[0], &weir.address] {
+            cluster.fresh_database(database).await;
+            outputs.push(client_output(&tools, address, database, tls).await);
+        }
+        assert!(outputs[0].lines().count() > 300, "{}", outputs[0]);
+        same(&format!("mysql client, TLS {tls}"), &outputs[0], &outputs[1]);
+    }
+}
+
+async fn client_output(tools: &Tools, address: &str, database: &str, tls: bool) -> String {
+    let (host, port) = address.rsplit_once(':').unwrap();
+    let mut command = tools.command("MYSQL_CLIENT");
+    command
+        .args(["--no-defaults", "--batch", "--force", "--column-type-info", "--binary-as-hex"])
+        .args([
+            "--show-warnings",
+            "--comments",
+            "--max-allowed-packet=64M",
+            "--get-server-public-key",
+        ])
+        .args(["--delimiter=$$", "--default-character-set=utf8mb4", "-vv", "-h", host, "-P", port])
+        .args(["-u", TESTER.user, if tls { "--ssl-mode=REQUIRED" } else { "--ssl-mode=DISABLED" }])
+        .arg(database)
+        .env("MYSQL_PWD", TESTER.password);
+    let (rows, errors) = output(command, "mysql", Some(client_script().as_bytes())).await;
+    // Behind a result stands how long it took.
+    let timeless = |line: &str| match line.rsplit_once(" (") {
+        Some((before, _)) if line.ends_with(" sec)") => before.to_owned() + "\n",
+        _ => line.to_owned() + "\n",
+    };
+    rows.lines().chain(errors.lines()).map(timeless).collect()
+}
+
+/// Everything as one input: a statement that fails must not end it (`--force`).
+fn client_script() -> String {
+    let text = std::fs::read_to_string(directory().join("statements.json")).unwrap();
+    let statements: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let mut all: Vec<String> = statements["statements"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| s.as_str().unwrap().to_owned())
+        .collect();
+    all.extend(types_script());
+    all.extend(["CALL two_results()", "CALL warn_and_fail()"].map(String::from));
+    all.push("SELECT 1 AS one; SELECT 2 AS two; SELECT * FROM people ORDER BY id".to_owned());
+    // The client may run in a root of its own: this file is in every one.
+    all.push(
+        "CREATE TABLE loaded (n INT AUTO_INCREMENT PRIMARY KEY, a VARCHAR(8), b TEXT)".to_owned(),
+    );
+    all.push(
+        "LOAD DATA LOCAL INFILE '/etc/passwd' INTO TABLE loaded FIELDS TERMINATED BY ':' (a, b)"
+            .to_owned(),
+    );
+    all.push("SELECT * FROM loaded ORDER BY n".to_owned());
+    all.join("$$\n") + "$$\n"
+}
