@@ -1,0 +1,70 @@
+#!/bin/bash
+# The load run: a cluster of its own, HAProxy (TCP mode) and Weir in front of it, measured in turn in every
+# round. Prints a table; every run is a line of target/bench/load.jsonl.
+#
+#   ROUNDS=3 SECONDS_EACH=6 CLIENTS=5000 benches/load.sh [point] [prepared] [connect] [big] [idle]
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/../scripts/lib.sh"
+
+cd "$ROOT_DIR"
+dir=$ROOT_DIR/target/bench
+weir=$ROOT_DIR/target/release/weir
+config=$dir/proxy.toml
+weir_port=6133 haproxy_port=6134
+mkdir -p "$dir"
+"$ROOT_DIR/scripts/engine.sh"
+"$ROOT_DIR/scripts/image.sh"
+command -v sysbench >/dev/null && command -v haproxy >/dev/null ||
+    apt_install "load and a peer to compare with" sysbench haproxy
+[[ -x $weir ]] || step "$LOG_DIR/build-release.log" "building Weir (release mode)" cargo build --release --locked
+ulimit -n "$(ulimit -Hn)"
+
+cat >"$config" <<END
+[proxy]
+listen = "127.0.0.1:$weir_port"
+state_dir = "state"
+[cluster]
+name = "weirbench"
+port_base = 14301
+options = { max_connections = "6000", back_log = "4096", max_allowed_packet = "67108864" }
+END
+
+pids=()
+stop() {
+    local pid
+    for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
+    "$weir" cluster destroy --yes --config "$config" >/dev/null 2>&1 || true
+}
+trap stop EXIT
+
+"$weir" cluster up --config "$config"
+nodes=$("$weir" cluster status --json --config "$config" |
+    python3 -c 'import json,sys; v=json.load(sys.stdin); print(" ".join(n["address"] for n in sorted(v["nodes"], key=lambda n: n["role"] != "primary")))')
+read -r primary _ <<<"$nodes"
+
+cat >"$dir/haproxy.cfg" <<END
+global
+  maxconn 8000
+  nbthread $(nproc)
+defaults
+  mode tcp
+  timeout connect 5s
+  timeout client 1h
+  timeout server 1h
+listen primary
+  bind 127.0.0.1:$haproxy_port backlog 4096
+  server primary $primary
+END
+haproxy -db -f "$dir/haproxy.cfg" >"$dir/haproxy.log" 2>&1 &
+pids+=($!)
+haproxy_pid=$!
+WEIR_LOG=warn "$weir" serve --config "$config" >"$dir/weir.log" 2>&1 &
+pids+=($!)
+weir_pid=$!
+
+python3 "$ROOT_DIR/benches/load/load.py" \
+    --options "$dir/state/client.cnf" --results "$dir/load.jsonl" --backends $nodes \
+    --target "direct=$primary" \
+    --target "haproxy=127.0.0.1:$haproxy_port:$haproxy_pid" \
+    --target "weir=127.0.0.1:$weir_port:$weir_pid" \
+    --rounds "${ROUNDS:-3}" --seconds "${SECONDS_EACH:-6}" --clients "${CLIENTS:-5000}" "$@"
