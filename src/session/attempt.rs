@@ -60,8 +60,18 @@ impl Session {
         statement: &Statement,
         retry: bool,
     ) -> Result<u8, Attempt> {
-        let Self { lease, client, wanted, insert_id, prepared, preparing, message, entry, .. } =
-            self;
+        let Self {
+            pinged,
+            lease,
+            client,
+            wanted,
+            insert_id,
+            prepared,
+            preparing,
+            message,
+            entry,
+            ..
+        } = self;
         let Some(server) = lease.as_mut().and_then(Lease::connection) else {
             return Err(no_lease());
         };
@@ -73,7 +83,7 @@ impl Session {
         let reads_id = statement.needs.any(Needs::LAST_INSERT_ID);
         prelude.insert_id(server, session, reads_id.then_some(&**insert_id));
         let asks = statement.kind == Kind::Previous || statement.needs.any(Needs::PREVIOUS);
-        if asks && server.last_session != session {
+        if asks && (server.last_session != session || *pinged) {
             // Nobody may see the warnings of another client; those of our own are gone.
             prelude.query(b"DO 0", server.capabilities);
         }

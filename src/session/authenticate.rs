@@ -18,29 +18,38 @@ type Proof = Result<(Secret, u64), ErrPacket>;
 
 impl Session {
     /// Carries the exchange to its end; `seq` is afterwards the number of the closing OK or ERR.
+    /// `auth` is the answer to the greeting's salt, none where a new salt is to be answered.
     pub(super) async fn prove(
         &mut self,
-        auth: Vec<u8>,
+        auth: Option<Vec<u8>>,
         plugin: Option<Vec<u8>>,
         seq: &mut u8,
     ) -> Result<Proof, Closed> {
         let known_here = self.static_password();
         let plugin = plugin.unwrap_or_else(|| PLUGIN_NATIVE.into());
         if let Some(password) = known_here.as_ref().filter(|_| plugin == PLUGIN_NATIVE.as_bytes()) {
+            let auth = match auth {
+                Some(auth) => auth,
+                None => self.ask_again(PLUGIN_NATIVE, seq).await?,
+            };
             if scramble::native_verify(password.expose().as_bytes(), &self.salt, &auth) {
                 return Ok(self.accept_static(password));
             }
             return Ok(Err(self.denied(!auth.is_empty())));
         }
-        let auth = if plugin == PLUGIN_SHA2.as_bytes() {
-            auth
-        } else {
-            self.salt = new_salt()?;
-            let switch = AuthSwitch { plugin: PLUGIN_SHA2.into(), data: self.salt.to_vec() };
-            self.send_login(seq, |body| switch.encode(body)).await?;
-            self.login_packet(seq).await?
+        let auth = match auth {
+            Some(auth) if plugin == PLUGIN_SHA2.as_bytes() => auth,
+            _ => self.ask_again(PLUGIN_SHA2, seq).await?,
         };
         self.prove_sha2(auth, known_here, seq).await
+    }
+
+    /// Switches to the plugin with a new salt; the client's answer.
+    async fn ask_again(&mut self, plugin: &str, seq: &mut u8) -> Result<Vec<u8>, Closed> {
+        self.salt = new_salt()?;
+        let switch = AuthSwitch { plugin: plugin.into(), data: self.salt.to_vec() };
+        self.send_login(seq, |body| switch.encode(body)).await?;
+        self.login_packet(seq).await
     }
 
     async fn prove_sha2(

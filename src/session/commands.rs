@@ -36,7 +36,7 @@ impl Session {
             Command::StmtReset => self.reset_statement(message).await,
             Command::StmtClose => self.close_statement(message).await,
             Command::Quit => Err(Closed::ByClient),
-            Command::Ping => self.send_ok().await,
+            Command::Ping => self.ping().await,
             Command::InitDb => self.init_db(message).await,
             Command::FieldList => {
                 let read = plain(Kind::Read, "COM_FIELD_LIST");
@@ -79,6 +79,17 @@ impl Session {
                 query.ok().and_then(|query| crate::sql::set_names(query.sql, self.lex_mode));
         }
         self.execute(Work::Message(Shape::Query), &statement).await
+    }
+
+    /// COM_PING, which makes ROW_COUNT() 0 as on a server.
+    async fn ping(&mut self) -> Result<(), Closed> {
+        if self.lease.is_some() {
+            let ping = plain(Kind::Previous, "COM_PING");
+            return self.execute(Work::Message(Shape::Single), &ping).await;
+        }
+        self.row_count = Some(0);
+        self.pinged = true;
+        self.send_ok().await
     }
 
     async fn init_db(&mut self, message: Message) -> Result<(), Closed> {

@@ -39,7 +39,7 @@ impl Session {
         loop {
             let (plan, choice) = self.choose(statement, &excluded);
             if let Choice::Server { id, previous: true, .. } = &choice
-                && self.take_own_previous(*id).is_none()
+                && (self.pinged || self.take_own_previous(*id).is_none())
                 && let Some((column, value)) = self.known_diagnostics(work)
             {
                 (self.row_count, self.found_rows) = (Some(-1), Some(1));

@@ -128,7 +128,7 @@ async fn log_in(
     let mut session = session(hello.client, &worker, id, peer, hello.capabilities, hello.salt);
     session.login.collation = hello.response.collation;
     let plugin = hello.response.plugin.clone();
-    let answer = (hello.response.username, hello.response.auth, plugin);
+    let answer = (hello.response.username, Some(hello.response.auth), plugin);
     session.authenticate(answer, seq, database).await?;
     Ok(session)
 }
@@ -257,6 +257,7 @@ fn session(
         insert_id: Rc::new(InsertId::default()),
         asks_previous: false,
         row_count: None,
+        pinged: false,
         found_rows: None,
         prepared: PreparedStatements::default(),
         preparing: None,
@@ -273,7 +274,7 @@ impl Session {
     /// Proves who the client is, chooses the schema, and says OK.
     pub(super) async fn authenticate(
         &mut self,
-        answer: (Vec<u8>, Vec<u8>, Option<Vec<u8>>),
+        answer: (Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>),
         seq: u8,
         database: Option<Vec<u8>>,
     ) -> Result<(), Closed> {
@@ -360,7 +361,8 @@ impl Session {
         self.worker.shared.registry.remove(self.id);
         let abort = self.entry.abort.get().cloned();
         let database = asked.database.filter(|name| !name.is_empty());
-        self.authenticate((asked.username, asked.auth, asked.plugin), seq, database).await?;
+        // As a server does, with a salt of its own: clients send no answer to the old one.
+        self.authenticate((asked.username, None, asked.plugin), seq, database).await?;
         if let Some(abort) = abort {
             let _ = self.entry.abort.set(abort);
         }

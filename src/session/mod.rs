@@ -104,6 +104,8 @@ struct Session {
     asks_previous: bool,
     /// ROW_COUNT() after the last statement; `None` when only the server knows.
     row_count: Option<i64>,
+    /// COM_PING came after the last statement and was not sent to a server.
+    pinged: bool,
     /// FOUND_ROWS() after the last statement, if it was a result without SQL_CALC_FOUND_ROWS.
     found_rows: Option<u64>,
     prepared: PreparedStatements,

@@ -39,6 +39,7 @@ impl Session {
             (None, false) => i64::try_from(reply.affected_rows).ok(),
             _ => Some(-1),
         };
+        self.pinged = false;
         if statement.kind != Kind::Previous && reply.result_set && statement.count == 1 {
             self.found_rows = Some(reply.rows).filter(|_| !plan.pins.any(Pins::FOUND_ROWS));
         }
