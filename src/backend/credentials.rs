@@ -35,7 +35,7 @@ impl Default for Limits {
         Self {
             max_users: 10_000,
             recheck: Duration::from_secs(60),
-            reject_ttl: Duration::from_secs(10),
+            reject_ttl: Duration::from_secs(3),
             max_rejected: 1_000,
         }
     }
@@ -203,7 +203,7 @@ mod tests {
     const LIMITS: Limits = Limits {
         max_users: 3,
         recheck: Duration::from_secs(60),
-        reject_ttl: Duration::from_secs(10),
+        reject_ttl: Duration::from_secs(3),
         max_rejected: 4,
     };
 
@@ -254,17 +254,17 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_lasts_ten_seconds_or_until_it_is_revoked() {
+    fn a_refusal_lasts_three_seconds_or_until_it_is_revoked() {
         let (store, now) = store();
         store.proved(b"ann", &secret("right"), now);
         store.refused(b"ann", &secret("wrong"), now);
-        assert!(store.is_refused(b"ann", &secret("wrong"), now + seconds(9)));
-        assert!(!store.is_refused(b"ann", &secret("wrong"), now + seconds(10)));
+        assert!(store.is_refused(b"ann", &secret("wrong"), now + seconds(2)));
+        assert!(!store.is_refused(b"ann", &secret("wrong"), now + seconds(3)));
         assert!(!store.is_refused(b"bob", &secret("wrong"), now));
         assert!(!store.is_refused(b"ann", &secret("right"), now));
         assert!(store.get(b"ann").is_some(), "another password was refused, not hers");
 
-        store.refused(b"ann", &secret("wrong"), now + seconds(9));
+        store.refused(b"ann", &secret("wrong"), now + seconds(2));
         assert!(store.is_refused(b"ann", &secret("wrong"), now + seconds(18)));
         store.proved(b"ann", &secret("wrong"), now + seconds(18));
         assert!(!store.is_refused(b"ann", &secret("wrong"), now + seconds(18)));

@@ -279,7 +279,10 @@ impl Plugin {
         if !greeting.capabilities.has(Capabilities::PLUGIN_AUTH) {
             return Self::Native;
         }
-        Self::by_name(&greeting.plugin, tls).unwrap_or(Self::Sha2)
+        match Self::by_name(&greeting.plugin, tls) {
+            Some(Self::Sha256 { .. }) | None => Self::Sha2,
+            Some(plugin) => plugin,
+        }
     }
 
     fn by_name(name: &[u8], tls: bool) -> Option<Self> {

@@ -9,6 +9,14 @@ use xxhash_rust::xxh3::Xxh3Builder;
 /// Variables that one session may have set, at most; more close it with an error.
 pub const MAX_VARIABLES: usize = 256;
 
+/// Not a variable: the collation that a login, or SET NAMES .. COLLATE, gave to the client's character
+/// sets, where it is not their own. Metadata of results shows it, no variable does.
+pub const NAMES: &[u8] = b"names";
+
+/// The variables that SET NAMES sets.
+const CLIENT_CHARSETS: [&[u8]; 3] =
+    [b"character_set_client", b"character_set_connection", b"character_set_results"];
+
 /// A variable's name and value.
 type Entry = (Box<[u8]>, Box<[u8]>);
 
@@ -33,12 +41,16 @@ impl Variables {
         if charset.is_empty() || charset == "UNKNOWN_CHARSET" || name.starts_with("UNKNOWN") {
             return Self::default();
         }
-        Self::default().with(&[
+        let mut entries: Vec<(&[u8], &[u8])> = vec![
             (b"character_set_client", charset.as_bytes()),
             (b"character_set_connection", charset.as_bytes()),
             (b"character_set_results", charset.as_bytes()),
             (b"collation_connection", name.as_bytes()),
-        ])
+        ];
+        if !collation.is_default() {
+            entries.push((NAMES, name.as_bytes()));
+        }
+        Self::default().with(&entries)
     }
 
     /// The value of a variable that was set.
@@ -62,6 +74,9 @@ impl Variables {
     #[must_use]
     pub fn with(&self, changes: &[(&[u8], &[u8])]) -> Self {
         let mut entries = self.entries.clone();
+        if changes.iter().any(|(name, _)| CLIENT_CHARSETS.contains(name)) {
+            entries.retain(|(name, _)| name.as_ref() != NAMES);
+        }
         let sets = |name: &[u8]| changes.iter().any(|(changed, _)| *changed == name);
         if sets(b"character_set_connection") && !sets(b"collation_connection") {
             entries.retain(|(name, _)| name.as_ref() != b"collation_connection");
@@ -92,8 +107,15 @@ impl Variables {
             return None;
         }
         let mut parts: Vec<(u8, Vec<u8>)> = Vec::new();
+        let names = wanted.get(NAMES);
+        let names_move = self.get(NAMES) != names;
+        if let Some(collation) = names.filter(|_| names_move) {
+            let charset = collation.split(|byte| *byte == b'_').next().unwrap_or_default();
+            parts.push((0, [b"NAMES ".as_slice(), charset, b" COLLATE ", collation].concat()));
+        }
         for (name, _) in &self.entries {
-            if wanted.get(name).is_none() && name.as_ref() != b"collation_connection" {
+            let is_apart = matches!(name.as_ref(), b"collation_connection" | NAMES);
+            if wanted.get(name).is_none() && !is_apart {
                 parts.push((rank(name), assignment(name, b"DEFAULT")));
             }
         }
@@ -101,9 +123,10 @@ impl Variables {
             self.get(b"character_set_connection") != wanted.get(b"character_set_connection");
         let collation_gone = self.get(b"collation_connection").is_some()
             && wanted.get(b"collation_connection").is_none();
-        for (name, value) in &wanted.entries {
+        for (name, value) in wanted.entries.iter().filter(|(name, _)| name.as_ref() != NAMES) {
             let reset = match name.as_ref() {
-                b"collation_connection" => charset_moves,
+                charset if names_move && CLIENT_CHARSETS.contains(&charset) => names.is_none(),
+                b"collation_connection" => charset_moves || names_move,
                 b"character_set_connection" => collation_gone,
                 _ => false,
             };
@@ -130,9 +153,9 @@ fn hash(entries: &[Entry]) -> u64 {
 
 fn rank(name: &[u8]) -> u8 {
     match name {
-        b"collation_connection" => 2,
-        name if name.starts_with(b"character_set_") => 1,
-        _ => 0,
+        b"collation_connection" => 3,
+        name if name.starts_with(b"character_set_") => 2,
+        _ => 1,
     }
 }
 
@@ -233,6 +256,27 @@ mod tests {
             &[("character_set_connection", "latin1"), ("collation_connection", "latin1_bin")],
             &[("character_set_connection", "latin1")],
             Some("SET SESSION `character_set_connection`='latin1'"),
+        );
+    }
+
+    #[test]
+    fn the_collation_of_a_login_is_more_than_its_variables_tell() {
+        let login = Variables::of_collation(45);
+        let named = login.with(&[
+            (b"character_set_client", b"utf8mb4"),
+            (b"character_set_connection", b"utf8mb4"),
+            (b"character_set_results", b"utf8mb4"),
+        ]);
+        let there = String::from_utf8(login.difference(&named).unwrap()).unwrap();
+        assert_eq!(
+            there,
+            "SET SESSION `character_set_client`='utf8mb4', SESSION `character_set_connection`='utf8mb4', \
+             SESSION `character_set_results`='utf8mb4'"
+        );
+        let back = String::from_utf8(named.difference(&login).unwrap()).unwrap();
+        assert_eq!(
+            back,
+            "SET NAMES utf8mb4 COLLATE utf8mb4_general_ci, SESSION `collation_connection`='utf8mb4_general_ci'"
         );
     }
 

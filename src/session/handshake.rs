@@ -167,6 +167,7 @@ async fn greet(tcp: TcpStream, worker: &Rc<Worker>, id: u32) -> Result<Hello, Cl
             "Got timeout reading communication packets: no login within {} s ([proxy] handshake_seconds)",
             limit.as_secs_f64()
         );
+        tracing::info!(id, words, "closed");
         refuse(&mut client, 1, &codes::NET_READ_INTERRUPTED.packet(&*words)).await;
         return Err(Closed::ByWeir(words));
     };

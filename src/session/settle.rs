@@ -67,7 +67,10 @@ impl Session {
         }
         let names = self.names.take().filter(|_| reply.error.is_none());
         if let Some(collation) = names.and_then(|names| names.collation) {
-            self.set_variables(&[(b"collation_connection", &collation)]);
+            self.set_variables(&[
+                (b"collation_connection", &collation),
+                (crate::backend::state::NAMES, &collation),
+            ]);
         }
         if told.schema.is_some() || !told.variables.is_empty() {
             let wanted = self.wanted.clone();

@@ -16,7 +16,7 @@ const OLD_PASSWORD_LIFE: Duration = Duration::from_secs(15);
 
 /// How long a password that was refused may still be refused after the primary would take it: Weir
 /// does not ask for each wrong attempt again.
-const REFUSED_PASSWORD_LIFE: Duration = Duration::from_secs(5);
+const REFUSED_PASSWORD_LIFE: Duration = Duration::from_secs(20);
 
 /// Code, SQLSTATE and message of a refused login, with the host masked: the server sees Weir's.
 fn masked(error: Error) -> (u16, String, String) {
