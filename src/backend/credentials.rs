@@ -34,7 +34,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_users: 10_000,
-            recheck: Duration::from_secs(60),
+            recheck: Duration::from_secs(10),
             reject_ttl: Duration::from_secs(3),
             max_rejected: 1_000,
         }

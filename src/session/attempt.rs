@@ -16,7 +16,11 @@ use crate::wire::{ErrPacket, codes};
 
 /// Errors of a replica that the primary need not give: it is read-only (1290, 1792, 1836), or has
 /// not yet the schema (1049), table (1146), column (1054) or function (1305) of a later change.
-const NOT_THE_STATEMENTS_FAULT: [u16; 7] = [1290, 1792, 1836, 1049, 1146, 1054, 1305];
+/// Or it is about to stop (1053, 1317).
+const NOT_THE_STATEMENTS_FAULT: [u16; 9] = [1290, 1792, 1836, 1049, 1146, 1054, 1305, 1053, 1317];
+
+/// How long an interrupted query waits to learn whether its server is stopping.
+const HANG_UP: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// One packet of a client's file, bytes; drivers send pieces far smaller.
 const MAX_FILE_PACKET: usize = 64 << 20;
@@ -164,6 +168,10 @@ impl Session {
             }
             Ending::Refused(error) => {
                 server.busy = false;
+                // KILL QUERY ends a query, and so does a server that stops: that one hangs up.
+                if error.code == codes::QUERY_INTERRUPTED.code && !hangs_up(server).await {
+                    return Attempt::Failed(error);
+                }
                 refused(true, error)
             }
             Ending::ClientGone | Ending::LocalInfile => Attempt::ClientGone,
@@ -173,6 +181,12 @@ impl Session {
             }
         }
     }
+}
+
+/// Whether the server ends the connection within `HANG_UP`.
+async fn hangs_up(server: &mut Connection) -> bool {
+    let read = tokio::time::timeout(HANG_UP, server.stream.fill()).await;
+    matches!(read, Ok(Ok(0) | Err(_)))
 }
 
 fn no_lease() -> Attempt {

@@ -91,6 +91,9 @@ async fn client(address: &str, id: u64, end: Instant, done: Arc<AtomicU64>) {
                     drop(last)
                 }
                 one.settings().await;
+                // A session sees what it wrote itself. Its first write comes after those of the last
+                // session, so that who sees the one sees the others.
+                one.numbered().await;
             }
             _ => tokio::time::sleep(Duration::from_millis(one.chance(50))).await,
         }
