@@ -110,7 +110,7 @@ impl Variables {
         let names = wanted.get(NAMES);
         let names_move = self.get(NAMES) != names;
         if let Some(collation) = names.filter(|_| names_move) {
-            let charset = collation.split(|byte| *byte == b'_').next().unwrap_or_default();
+            let charset = charset_of(collation);
             parts.push((0, [b"NAMES ".as_slice(), charset, b" COLLATE ", collation].concat()));
         }
         for (name, _) in &self.entries {
@@ -123,14 +123,20 @@ impl Variables {
             self.get(b"character_set_connection") != wanted.get(b"character_set_connection");
         let collation_gone = self.get(b"collation_connection").is_some()
             && wanted.get(b"collation_connection").is_none();
+        // What NAMES set is not to be set again: that would take its collation away.
+        let named = names.filter(|_| names_move).map(charset_of);
         for (name, value) in wanted.entries.iter().filter(|(name, _)| name.as_ref() != NAMES) {
-            let reset = match name.as_ref() {
-                charset if names_move && CLIENT_CHARSETS.contains(&charset) => names.is_none(),
-                b"collation_connection" => charset_moves || names_move,
-                b"character_set_connection" => collation_gone,
-                _ => false,
+            let have = self.get(name);
+            let differs = match (name.as_ref(), named) {
+                (charset, Some(named)) if CLIENT_CHARSETS.contains(&charset) => {
+                    value.as_ref() != named
+                }
+                (charset, None) if names_move && CLIENT_CHARSETS.contains(&charset) => true,
+                (b"collation_connection", _) => charset_moves || names_move || have != Some(value),
+                (b"character_set_connection", _) => collation_gone || have != Some(value),
+                _ => have != Some(value),
             };
-            if reset || self.get(name) != Some(value) {
+            if differs {
                 parts.push((rank(name), assignment(name, &value_of(name, value))));
             }
         }
@@ -138,6 +144,11 @@ impl Variables {
         let body: Vec<Vec<u8>> = parts.into_iter().map(|part| part.1).collect();
         (!body.is_empty()).then(|| [b"SET ".as_slice(), &body.join(b", ".as_slice())].concat())
     }
+}
+
+/// The character set that a collation belongs to: its name up to the first `_`.
+fn charset_of(collation: &[u8]) -> &[u8] {
+    collation.split(|byte| *byte == b'_').next().unwrap_or_default()
 }
 
 fn hash(entries: &[Entry]) -> u64 {
@@ -272,6 +283,11 @@ mod tests {
             there,
             "SET SESSION `character_set_client`='utf8mb4', SESSION `character_set_connection`='utf8mb4', \
              SESSION `character_set_results`='utf8mb4'"
+        );
+        let from_latin1 = Variables::of_collation(8).difference(&login).unwrap();
+        assert_eq!(
+            String::from_utf8(from_latin1).unwrap(),
+            "SET NAMES utf8mb4 COLLATE utf8mb4_general_ci, SESSION `collation_connection`='utf8mb4_general_ci'"
         );
         let back = String::from_utf8(named.difference(&login).unwrap()).unwrap();
         assert_eq!(

@@ -154,7 +154,7 @@ async fn a_changed_password_takes_effect() {
     ] {
         cluster.on_primary(&[statement]).await;
         if code == 0 {
-            connect(&weir.address, second, None)
+            connect(&weir.address, third, None)
                 .await
                 .unwrap_or_else(|error| panic!("{statement}: {error}"));
         } else {
