@@ -1,6 +1,6 @@
 #!/bin/bash
-# The load run: a cluster of its own, HAProxy (TCP mode) and Weir in front of it, measured in turn in every
-# round. Prints a table; every run is a line of target/bench/load.jsonl.
+# The load run: a cluster of its own, HAProxy (TCP mode: one port to the primary, one to both replicas, as Weir
+# spreads reads) and Weir in front of it, measured in turn in every round. Prints a table; every run is a line of target/bench/load.jsonl.
 #
 #   ROUNDS=3 SECONDS_EACH=6 CLIENTS=5000 benches/load.sh [point] [prepared] [connect] [big] [idle]
 set -euo pipefail
@@ -10,7 +10,7 @@ cd "$ROOT_DIR"
 dir=$ROOT_DIR/target/bench
 weir=$ROOT_DIR/target/release/weir
 config=$dir/proxy.toml
-weir_port=6133 haproxy_port=6134
+weir_port=6133 haproxy_port=6134 replicas_port=6135
 mkdir -p "$dir"
 "$ROOT_DIR/scripts/engine.sh"
 "$ROOT_DIR/scripts/image.sh"
@@ -40,7 +40,7 @@ trap stop EXIT
 "$weir" cluster up --config "$config"
 nodes=$("$weir" cluster status --json --config "$config" |
     python3 -c 'import json,sys; v=json.load(sys.stdin); print(" ".join(n["address"] for n in sorted(v["nodes"], key=lambda n: n["role"] != "primary")))')
-read -r primary _ <<<"$nodes"
+read -r primary first second _ <<<"$nodes"
 
 cat >"$dir/haproxy.cfg" <<END
 global
@@ -54,6 +54,11 @@ defaults
 listen primary
   bind 127.0.0.1:$haproxy_port backlog 4096
   server primary $primary
+listen replicas
+  bind 127.0.0.1:$replicas_port backlog 4096
+  balance roundrobin
+  server first $first
+  server second $second
 END
 haproxy -db -f "$dir/haproxy.cfg" >"$dir/haproxy.log" 2>&1 &
 pids+=($!)
@@ -66,5 +71,6 @@ python3 "$ROOT_DIR/benches/load/load.py" \
     --options "$dir/state/client.cnf" --results "$dir/load.jsonl" --backends $nodes \
     --target "direct=$primary" \
     --target "haproxy=127.0.0.1:$haproxy_port:$haproxy_pid" \
+    --target "haproxy-replicas=127.0.0.1:$replicas_port:$haproxy_pid" \
     --target "weir=127.0.0.1:$weir_port:$weir_pid" \
     --rounds "${ROUNDS:-3}" --seconds "${SECONDS_EACH:-6}" --clients "${CLIENTS:-5000}" "$@"

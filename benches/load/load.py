@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures endpoints in turn, round after round: a server, HAProxy before it, Weir before it.
+"""Measures endpoints in turn, round after round: a server, HAProxy before it, HAProxy before the replicas, Weir.
 
 Workloads: point (point selects as text, 16 connections), prepared (the same, prepared), connect (a new
 connection, one select, a quit), big (one result of 500 MB), idle (memory and server connections of idle
@@ -20,7 +20,10 @@ from client import Client
 
 HERE = Path(__file__).resolve().parent
 TICKS = os.sysconf("SC_CLK_TCK")
+REPLICAS = "haproxy-replicas"
 TABLES, ROWS, THREADS = 4, 20_000, 16
+# In a run: each leaves a local port in TIME_WAIT for a minute, and there are 28,000 towards one server.
+CONNECTIONS = 2_500
 BIG_ROWS, BIG_ROW_BYTES = 500, 1_000_000
 
 
@@ -71,11 +74,12 @@ class Bench:
         for target in [*self.targets, *self.backends]:
             self.sysbench(target, "oltp_point_select", "run", seconds=1)
 
-    def in_turn(self, workload, measure):
+    def in_turn(self, workload, measure, without=()):
         got = {}
+        targets = [t for t in self.targets if t.name not in without]
         for number in range(self.args.rounds):
-            shift = number % len(self.targets)
-            for target in self.targets[shift:] + self.targets[:shift]:
+            shift = number % len(targets)
+            for target in targets[shift:] + targets[:shift]:
                 result = measure(target)
                 got.setdefault(target.name, []).append(result)
                 line = {"workload": workload, "target": target.name, "round": number, **result}
@@ -92,16 +96,20 @@ class Bench:
         return {"rate": events / seconds, "cpu_us": cpu}
 
     def report(self, title, unit, got):
-        print(f"\n{title}\n\n| target | {unit} | of HAProxy | proxy CPU µs each | of HAProxy |")
-        print("|---|---:|---:|---:|---:|")
-        peer = got["haproxy"]
+        peers = [name for name in ("haproxy", REPLICAS) if name in got]
+        heads = ["target", unit, "proxy CPU µs each"]
+        for peer in peers:
+            heads += [f"rate of {peer}", f"CPU of {peer}"]
+        print(f"\n{title}\n\n| {' | '.join(heads)} |\n|---{'|---:' * (len(heads) - 1)}|")
         for name, runs in got.items():
-            of = median(r["rate"] / p["rate"] for r, p in zip(runs, peer))
-            cpu, cpu_of = "–", "–"
-            if runs[0].get("cpu_us") is not None:
-                cpu = f"{median(r['cpu_us'] for r in runs):.1f}"
-                cpu_of = f"{median(r['cpu_us'] / p['cpu_us'] for r, p in zip(runs, peer)):.2f}"
-            print(f"| {name} | {median(r['rate'] for r in runs):,.0f} | {of:.2f} | {cpu} | {cpu_of} |")
+            proxy = runs[0]["cpu_us"] is not None
+            cells = [name, f"{median(r['rate'] for r in runs):,.0f}"]
+            cells.append(f"{median(r['cpu_us'] for r in runs):.1f}" if proxy else "–")
+            for peer in peers:
+                pairs = list(zip(runs, got[peer]))
+                cells.append(f"{median(r['rate'] / p['rate'] for r, p in pairs):.2f}")
+                cells.append(f"{median(r['cpu_us'] / p['cpu_us'] for r, p in pairs):.2f}" if proxy else "–")
+            print(f"| {' | '.join(cells)} |")
         sys.stdout.flush()
 
     def point(self):
@@ -113,8 +121,8 @@ class Bench:
         self.report(f"Point selects, prepared, {THREADS} connections", "q/s", self.in_turn("prepared", run))
 
     def connect(self):
-        run = lambda t: self.rate(t, str(HERE / "connect.lua"))
-        self.report(f"Connect, one select, quit; {THREADS} at once", "connections/s", self.in_turn("connect", run))
+        run = lambda t: self.rate(t, str(HERE / "connect.lua"), f"--events={CONNECTIONS}")
+        self.report(f"Connect, one select, quit; {THREADS} at once", "connections/s", self.in_turn("connect", run, [REPLICAS]))
 
     def big_one(self, target):
         client = self.client(target)
@@ -132,7 +140,7 @@ class Bench:
         return {"rate": mb / seconds, "cpu_us": used, "grown_kb": grown}
 
     def big(self):
-        got = self.in_turn("big", self.big_one)
+        got = self.in_turn("big", self.big_one, [REPLICAS])
         self.report(f"One result of {BIG_ROWS * BIG_ROW_BYTES / 1e6:.0f} MB (CPU per MB)", "MB/s", got)
         for name in ("haproxy", "weir"):
             print(f"{name}: resident memory grew by at most {max(r['grown_kb'] for r in got[name])} KB")
@@ -148,7 +156,7 @@ class Bench:
         print(f"\n{self.args.clients} idle clients\n\n| target | KB each after login | after a query each "
               "| server connections |\n|---|---:|---:|---:|")
         for target in self.targets:
-            if not target.pid:
+            if not target.pid or target.name == REPLICAS:
                 continue
             # What earlier runs left in the pools is to be closed first.
             lowest, since = self.connected(), time.monotonic()

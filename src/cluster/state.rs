@@ -135,7 +135,17 @@ impl State {
 
 /// Holds the right to change a cluster; given back when dropped, also by a crash.
 #[derive(Debug)]
-pub(super) struct Lock(#[expect(dead_code, reason = "held, not read")] File);
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing alone would leave the lock to a child process that was forked meanwhile and has not yet
+    /// let go of its copy of the file.
+    fn drop(&mut self) {
+        if let Err(error) = self.0.unlock() {
+            tracing::debug!(%error, "the cluster's lock is given back by closing its file");
+        }
+    }
+}
 
 impl Lock {
     /// Takes the lock, or says who has it by an error; never waits.
@@ -249,7 +259,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let first = Lock::take(dir.path(), "t").unwrap();
         assert!(matches!(Lock::take(dir.path(), "t"), Err(ClusterError::Busy { .. })));
+        // As a child process that was forked in between holds it.
+        let inherited = first.0.try_clone().unwrap();
         drop(first);
         Lock::take(dir.path(), "t").unwrap();
+        drop(inherited);
     }
 }

@@ -3,6 +3,14 @@
 use crate::gtid::GtidSet;
 use crate::topology::{ServerId, ServerState, Topology};
 
+/// One read in so many is drawn anew, although the session has a replica: so a replica that came back gets
+/// its share again.
+const DRAWN_ANEW: u64 = 64;
+
+/// How many more commands a session's own replica may have in flight than the one drawn. Below that the
+/// session stays: its connection is there, in its state, with its statements prepared.
+const WORTH_MOVING: u64 = 2;
+
 /// Servers looked at: the first so many of a topology. A set of them is one machine word.
 const MAX_SERVERS: usize = 128;
 
@@ -12,25 +20,30 @@ const MAX_SERVERS: usize = 128;
 /// Two candidates are drawn by weight. When one has fewer commands in flight, the one with the
 /// smaller (in flight + 1) / weight is taken, else the first drawn: so idle replicas share reads by
 /// their weights, and a busy one is left alone. A server of weight 0 is taken only when there is no
-/// other. `load` is what this worker has in flight there; `seed` is any number that differs from
+/// other. The session's `last` replica is kept unless it is busier than that by `WORTH_MOVING` commands, or
+/// it is time to draw anew. `load` is what this worker has in flight there; `seed` is any number that differs from
 /// call to call. Does not allocate.
 pub fn choose<'t>(
     topology: &'t Topology,
     token: &GtidSet,
     excluded: &[ServerId],
+    last: Option<ServerId>,
     load: &dyn Fn(ServerId) -> u32,
     seed: u64,
 ) -> Option<&'t ServerState> {
     let all = Candidates::eligible(topology, token, excluded);
     let candidates = all.weighted().unwrap_or(all);
-    let (place, first) = candidates.draw(mix(seed))?;
-    let Some((_, second)) = candidates.without(place).draw(mix(!seed)) else {
-        return Some(first);
-    };
-    let (a, b) = (load(first.id), load(second.id));
-    // (a + 1) / weight of first > (b + 1) / weight of second, without division.
-    let cost = |load: u32, other: &ServerState| (u64::from(load) + 1) * share(other);
-    Some(if a != b && cost(a, second) > cost(b, first) { second } else { first })
+    let drawn = candidates.lighter_of_two(load, seed)?;
+    let last = candidates.iter().map(|(_, server)| server).find(|server| last == Some(server.id));
+    Some(match last {
+        Some(last) if mix(seed.rotate_left(17)) % DRAWN_ANEW != 0 => {
+            let (own, other) = (u64::from(load(last.id)), u64::from(load(drawn.id)));
+            // (own + 1) / weight of last <= (other + 1 + WORTH_MOVING) / weight of drawn.
+            let stays = (own + 1) * share(drawn) <= (other + 1 + WORTH_MOVING) * share(last);
+            if stays { last } else { drawn }
+        }
+        _ => drawn,
+    })
 }
 
 /// A server's part of the reads; servers of weight 0, when only such are left, share evenly.
@@ -74,6 +87,18 @@ impl<'t> Candidates<'t> {
         places.filter(move |(place, _)| self.bits & (1 << place) != 0)
     }
 
+    /// Two of them are drawn; the one that is less busy for its weight, else the first.
+    fn lighter_of_two(self, load: &dyn Fn(ServerId) -> u32, seed: u64) -> Option<&'t ServerState> {
+        let (place, first) = self.draw(mix(seed))?;
+        let Some((_, second)) = self.without(place).draw(mix(!seed)) else {
+            return Some(first);
+        };
+        let (a, b) = (load(first.id), load(second.id));
+        // (a + 1) / weight of first > (b + 1) / weight of second, without division.
+        let cost = |load: u32, other: &ServerState| (u64::from(load) + 1) * share(other);
+        Some(if a != b && cost(a, second) > cost(b, first) { second } else { first })
+    }
+
     /// One of them, each as likely as its share says. `chance` is uniform over all 64 bits.
     fn draw(self, chance: u64) -> Option<(usize, &'t ServerState)> {
         let total: u64 = self.iter().map(|(_, server)| share(server)).sum();
@@ -107,7 +132,7 @@ mod tests {
     fn spread(topology: &Topology, load: &dyn Fn(ServerId) -> u32) -> [u64; 4] {
         let mut counts = [0; 4];
         for seed in 0..ROUNDS {
-            if let Some(server) = choose(topology, &GtidSet::default(), &[], load, seed) {
+            if let Some(server) = choose(topology, &GtidSet::default(), &[], None, load, seed) {
                 counts[usize::try_from(server.id.0).unwrap()] += 1;
             }
         }
@@ -145,6 +170,22 @@ mod tests {
     }
 
     #[test]
+    fn a_session_stays_until_it_is_worth_moving() {
+        let t = topology([primary("1"), replica(1, "1"), replica(2, "1")]);
+        let stays = |t: &Topology, load: &dyn Fn(ServerId) -> u32| {
+            let pick = |seed| choose(t, &set(""), &[], Some(ServerId(1)), load, seed);
+            (0..ROUNDS).filter(|seed| pick(*seed).unwrap().id == ServerId(1)).count()
+        };
+        let all = usize::try_from(ROUNDS).unwrap();
+        let idle = stays(&t, &|_| 0);
+        assert!((all * 98 / 100..all).contains(&idle), "now and then it is drawn anew: {idle}");
+        assert!(stays(&t, &|id| if id.0 == 1 { 3 } else { 1 }) > all * 97 / 100);
+        assert_eq!(stays(&t, &|id| if id.0 == 1 { 4 } else { 1 }), 0, "busier by three");
+        let lost = topology([primary("1"), unusable(replica(1, "1"), "down"), replica(2, "1")]);
+        assert_eq!(stays(&lost, &|_| 0), 0);
+    }
+
+    #[test]
     fn weight_zero_serves_when_alone() {
         let spare = || weighing(replica(2, "1"), 0);
         let t = topology([primary("1"), unusable(replica(1, "1"), "down"), spare()]);
@@ -158,12 +199,15 @@ mod tests {
     fn only_eligible_replicas() {
         let t = topology([primary("1-9"), replica(1, "1-8"), replica(2, "1-9")]);
         let pick = |token: &str, excluded: &[ServerId]| {
-            choose(&t, &set(token), excluded, &|_| 0, 7).map(|s| s.id.0)
+            choose(&t, &set(token), excluded, None, &|_| 0, 7).map(|s| s.id.0)
         };
         assert_eq!(pick("9", &[]), Some(2));
         assert_eq!(pick("9", &[ServerId(2)]), None);
         assert_eq!(pick("", &[ServerId(2)]), Some(1));
         assert_eq!(pick("10", &[]), None);
-        assert_eq!(choose(&Topology::default(), &set(""), &[], &|_| 0, 1).map(|s| s.id), None);
+        assert_eq!(
+            choose(&Topology::default(), &set(""), &[], None, &|_| 0, 1).map(|s| s.id),
+            None
+        );
     }
 }

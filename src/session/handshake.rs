@@ -250,6 +250,7 @@ fn session(
         pins: Pins::NONE,
         token: worker.initial_token(),
         wrote_blind_at: None,
+        last_replica: None,
         isolation: Isolation::Default,
         lex_mode: LexMode::default(),
         raw_trackers: false,

@@ -92,6 +92,8 @@ struct Session {
     token: Token,
     /// The last write for which no GTID came back.
     wrote_blind_at: Option<Instant>,
+    /// Where the last read of replicas went; the next goes there too, within reason.
+    last_replica: Option<ServerId>,
     isolation: Isolation,
     lex_mode: LexMode,
     /// The client turned trackers on itself; it gets all of them.

@@ -66,23 +66,34 @@ pub(super) async fn pass(
     reply: &mut Reply,
 ) -> Ending {
     let mut passed = false;
+    // Bytes at the front that were looked at and may go, but wait for what follows: one write for all
+    // that came in one read.
+    let mut ready = 0;
     loop {
-        let step = walker.step(server.stream.bytes());
-        let bytes = server.stream.bytes();
-        let (ending, replaced) = match look(walker, bytes, step, view, reply, passed) {
+        let bytes = server.stream.bytes().get(ready..).unwrap_or_default();
+        let step = walker.step(bytes);
+        let (ending, replaced) = match look(walker, bytes, step, view, reply, passed || ready > 0) {
             Ok(seen) => seen,
             Err(why) => return Ending::Lost { why, passed, seq: None },
         };
+        let seen = ready + step.pass + step.packet;
         if let Some(Ending::Refused(_)) = &ending {
-            server.stream.consume(step.pass + step.packet);
+            server.stream.consume(seen);
             return ending.unwrap_or(Ending::Done);
         }
-        if let Err(error) = write(client, bytes, step, replaced).await {
+        if ending.is_none() && replaced.is_none() && step.event != Event::More {
+            ready = seen;
+            continue;
+        }
+        let end = if replaced.is_some() { ready + step.pass } else { seen };
+        let front = server.stream.bytes().get(..end).unwrap_or_default();
+        if let Err(error) = write(client, front, replaced).await {
             tracing::debug!(%error, "client gone in the middle of a response");
             return Ending::ClientGone;
         }
-        passed |= step.pass + step.packet > 0;
-        server.stream.consume(step.pass + step.packet);
+        passed |= seen > 0;
+        server.stream.consume(seen);
+        ready = 0;
         if let Some(ending) = ending {
             return ending;
         }
@@ -107,23 +118,17 @@ async fn more(server: &mut Connection) -> Result<(), String> {
     }
 }
 
-/// One write for what may be passed as it is and the packet after it, replaced or not.
+/// One write for what may be passed as it is and for what stands in for the packet after it.
 async fn write(
     client: &mut PacketStream,
-    bytes: &[u8],
-    step: Step,
+    front: &[u8],
     replaced: Option<Vec<u8>>,
 ) -> io::Result<()> {
     match replaced {
-        None if step.pass + step.packet == 0 => Ok(()),
-        None => client.write_all(bytes.get(..step.pass + step.packet).unwrap_or_default()).await,
-        Some(packet) => {
-            let front = bytes.get(..step.pass).unwrap_or_default();
-            if front.is_empty() {
-                return client.write_all(&packet).await;
-            }
-            client.write_all(&[front, &packet].concat()).await
-        }
+        None if front.is_empty() => Ok(()),
+        None => client.write_all(front).await,
+        Some(packet) if front.is_empty() => client.write_all(&packet).await,
+        Some(packet) => client.write_all(&[front, &packet].concat()).await,
     }
 }
 

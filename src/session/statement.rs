@@ -51,6 +51,7 @@ impl Session {
             Some(Choice::Server { id: state.id, config, retry, previous })
         };
         let primary = topology.primary().map(|server| server.id);
+        let mut drawn = None;
         let choice = match &decided.target {
             Target::Held(_) => Some(Choice::Held),
             Target::Previous(server) => {
@@ -59,8 +60,10 @@ impl Session {
             Target::Replicas => {
                 let load = |id| self.worker.pools.active(id);
                 let seed = self.worker.chance();
-                let replica =
-                    choose(&topology, self.token.set(), excluded, &load, seed).map(|s| s.id);
+                let last = self.last_replica;
+                let replica = choose(&topology, self.token.set(), excluded, last, &load, seed);
+                let replica = replica.map(|server| server.id);
+                drawn = replica;
                 let retry = replica.is_some() && decided.retry == Retry::Elsewhere;
                 pick(replica.or(primary), retry, false)
             }
@@ -72,6 +75,7 @@ impl Session {
             Target::Denied(why) => Some(Choice::Denied(why)),
             Target::NoPrimary(why) => Some(Choice::Nowhere(why.clone())),
         };
+        self.last_replica = drawn.or(self.last_replica);
         let choice = choice.unwrap_or_else(|| Choice::Nowhere(topology.why_no_primary()));
         if decided.commit_held {
             // A read-only transaction on a replica: nothing of it can be lost.
