@@ -13,10 +13,12 @@ use tokio_util::sync::CancellationToken;
 use crate::backend::connect::Connector;
 use crate::backend::credentials::{Credentials, Limits as CredentialLimits};
 use crate::backend::pool::{Limits, Pools};
+use crate::cluster::{Control, Traffic};
 use crate::config::{ClientTls, Config, Server, ServerTlsMode};
 use crate::net::buffer::BufferPool;
 use crate::net::tls;
 use crate::server::{WorkerHandle, accept, bind, start_worker};
+use crate::session::Door;
 use crate::session::worker::{Registry, Shared, Worker};
 use crate::sql::{Classifier, ParserThread};
 use crate::topology::{ServerId, Topology};
@@ -58,12 +60,14 @@ pub fn run(mut config: Config) -> anyhow::Result<()> {
         )
     });
     control.block_on(monitor.first_probe_done());
+    let door = Arc::new(Door::default());
     let shared = Arc::new(Shared {
         tls: acceptor(&config)?,
-        topology,
+        topology: Arc::clone(&topology),
         credentials: Credentials::new(CredentialLimits::default()),
         login_key: LoginKey::generate().context("no RSA key for logins")?,
         registry: Registry::default(),
+        door: Arc::clone(&door),
         lacking: Arc::default(),
         suspects: monitor.suspects(),
         started: Instant::now(),
@@ -73,6 +77,7 @@ pub fn run(mut config: Config) -> anyhow::Result<()> {
         format!("cannot listen on {}; is another Weir running?", config.proxy.listen)
     })?;
     let workers = start_workers(&config, &shared)?;
+    start_control(&control, &shared, &monitor, &cancel)?;
     let stop = Arc::new(AtomicBool::new(false));
     start_acceptor(listener, workers, Arc::clone(&shared), Arc::clone(&stop))?;
     tracing::info!(listen = %config.proxy.listen, workers = config.proxy.workers, "Weir serves");
@@ -83,6 +88,68 @@ pub fn run(mut config: Config) -> anyhow::Result<()> {
     control.block_on(drain(&shared));
     cancel.cancel();
     Ok(())
+}
+
+/// The tasks beside monitor and workers: whoever waits for a primary hears of every change; with `[cluster]`, the
+/// control task and the socket for commands.
+fn start_control(
+    control: &tokio::runtime::Runtime,
+    shared: &Arc<Shared>,
+    monitor: &crate::monitor::MonitorHandle,
+    cancel: &CancellationToken,
+) -> anyhow::Result<()> {
+    let (mut changes, door) = (monitor.changes(), Arc::clone(&shared.door));
+    control.spawn(async move {
+        while changes.changed().await.is_ok() {
+            door.tell();
+        }
+    });
+    let Some(cluster) = &shared.config.cluster else { return Ok(()) };
+    let state_dir = shared.config.proxy.state_dir.clone();
+    let traffic: Arc<dyn Traffic> = Arc::new(Clients(Arc::clone(shared)));
+    let task = Control {
+        cluster: cluster.clone(),
+        state_dir: state_dir.clone(),
+        topology: Arc::clone(&shared.topology),
+        traffic: Arc::clone(&traffic),
+    };
+    control.spawn(task.run(cancel.clone()));
+    let path = crate::admin::socket(&state_dir);
+    let _in_runtime = control.enter();
+    let listener = crate::admin::server::bind(&path)
+        .with_context(|| format!("no control socket at {}", path.display()))?;
+    let subject = crate::admin::server::Subject { cluster: cluster.clone(), state_dir, traffic };
+    control.spawn(crate::admin::server::serve(listener, Arc::new(subject)));
+    Ok(())
+}
+
+/// The clients of this process, as moving the primary sees them.
+#[derive(Debug)]
+struct Clients(Arc<Shared>);
+
+impl Traffic for Clients {
+    fn close(&self) {
+        self.0.door.close();
+    }
+
+    fn open(&self) {
+        self.0.door.open();
+    }
+
+    fn inside(&self) -> usize {
+        self.0.door.inside()
+    }
+
+    fn look(&self) {
+        for server in &self.0.topology.load().servers {
+            self.0.suspects.tell(server.id);
+        }
+    }
+
+    fn uses(&self, primary: &str) -> bool {
+        let topology = self.0.topology.load();
+        topology.primary().is_some_and(|server| server.config.name == primary)
+    }
 }
 
 /// With `[cluster]`, asks the engine where the nodes are and what the monitor's password is.

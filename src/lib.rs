@@ -7,12 +7,14 @@
 //! | L8 | `cli` |
 //! | L7 | `app` |
 //! | L6 | `server` |
+//! | L5 | `admin` |
 //! | L4 | `session` |
 //! | L3 | `monitor`, `cluster` |
 //! | L2 | `backend`, `route` |
 //! | L1 | `topology`, `net` |
 //! | L0 | `wire`, `sql`, `gtid`, `config` |
 
+pub mod admin;
 pub mod app;
 pub mod backend;
 pub mod cli;

@@ -33,6 +33,8 @@ pub struct ServerState {
     pub config: Arc<Server>,
     pub role: Role,
     pub health: Health,
+    /// It does not answer at all, which is one of the reasons to be unusable.
+    pub silent: bool,
     /// Whole-cluster GTID set that it has executed, as of the last probe; `None` without GTIDs.
     pub executed: Option<Arc<GtidSet>>,
     /// How far behind the primary; `None` when unknown or not a replica.
@@ -55,6 +57,8 @@ pub struct Topology {
     pub servers: Vec<ServerState>,
     /// Grows by one with every change of role or health.
     pub epoch: u64,
+    /// There was a primary at some time: it is worth a while to wait for the next.
+    pub had_primary: bool,
 }
 
 impl Topology {

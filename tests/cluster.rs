@@ -47,6 +47,8 @@ impl Fixture {
             application_password: None,
             database: "app_data".to_owned(),
             semi_sync: true,
+            failover: true,
+            patience: Duration::from_secs(5),
             docker_host: None,
             port_base: stripe + OFFSET.fetch_add(10, Ordering::Relaxed),
             options: Vec::new(),

@@ -44,9 +44,11 @@ const PURE: [&str; 9] = [
 ];
 
 /// Files that may open sockets, and why.
-const OPENS_SOCKETS: [(&str, &str); 4] = [
+const OPENS_SOCKETS: [(&str, &str); 6] = [
     ("src/server.rs", "listens for clients"),
     ("src/backend/connect.rs", "connects to servers"),
+    ("src/admin/server.rs", "the control socket in the state directory"),
+    ("src/admin/client.rs", "its other end"),
     ("src/cluster/world.rs", "asks by binding whether an address is this host's; no data"),
     (
         "src/monitor/tunnel.rs",

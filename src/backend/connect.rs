@@ -19,6 +19,15 @@ use crate::net::stream::{PacketStream, Socket};
 use crate::topology::ServerId;
 use crate::wire::{Capabilities, ErrPacket};
 
+/// A link that was silent for so long is asked whether the other host is there ..
+const SILENT_BEFORE_ASKED: Duration = Duration::from_secs(3);
+/// .. again after so long ..
+const ASKED_EVERY: Duration = Duration::from_secs(1);
+/// .. and given up after so many questions without an answer.
+const ASKED_TIMES: u32 = 3;
+/// What was sent must be acknowledged by the other host within this time.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(6);
+
 /// Sent once after every login: the session's facts come from these trackers (MySQL manual,
 /// "Server Tracking of Client Session State").
 const TRACK_SESSION: &str = "SET SESSION session_track_schema=ON, \
@@ -146,7 +155,9 @@ impl Connector {
         let tcp = TcpStream::connect(address).await.map_err(|error| {
             ConnectError::Failed(format!("cannot connect to {address}: {error}"))
         })?;
-        tcp.set_nodelay(true).map_err(|error| ConnectError::Failed(error.to_string()))?;
+        tcp.set_nodelay(true)
+            .and_then(|()| watch_link(&tcp))
+            .map_err(|error| ConnectError::Failed(error.to_string()))?;
         let identity = self.identity(account);
         let choice = TlsChoice {
             mode: config.tls.mode,
@@ -223,6 +234,18 @@ impl Connector {
             insert_id_owner: None,
         }
     }
+}
+
+/// Has the kernel find out that the other host is gone, also while an answer is waited for: a server that was
+/// cut off from the network sends no end of its connections.
+fn watch_link(tcp: &TcpStream) -> std::io::Result<()> {
+    let socket = socket2::SockRef::from(tcp);
+    let asked = socket2::TcpKeepalive::new()
+        .with_time(SILENT_BEFORE_ASKED)
+        .with_interval(ASKED_EVERY)
+        .with_retries(ASKED_TIMES);
+    socket.set_tcp_keepalive(&asked)?;
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))
 }
 
 fn host_of(address: &str) -> &str {

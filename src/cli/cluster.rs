@@ -12,6 +12,7 @@ use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::ClusterCommand;
+use crate::admin::{Request, client};
 use crate::cluster::{self, ClusterView, NodeView, Progress, ReplicationView};
 use crate::config::{Cluster, Config};
 use crate::topology::Role;
@@ -38,6 +39,7 @@ pub fn run(command: ClusterCommand, config: &Path) -> anyhow::Result<()> {
         match command {
             ClusterCommand::Up => up(&config, cluster).await,
             ClusterCommand::Status { json } => status(&config, cluster, json).await,
+            ClusterCommand::Switchover { node } => switchover(&config, cluster, node).await,
             ClusterCommand::Down => down(&config, cluster).await,
             ClusterCommand::Destroy { yes } => destroy(&config, cluster, yes).await,
         }
@@ -72,6 +74,24 @@ async fn status(config: &Config, cluster: &Cluster, json: bool) -> anyhow::Resul
     for problem in &view.problems {
         writeln!(out, "{problem}")?;
     }
+    Ok(())
+}
+
+/// Done by the Weir that serves, which holds its clients meanwhile; by this process where none serves.
+async fn switchover(config: &Config, cluster: &Cluster, to: Option<String>) -> anyhow::Result<()> {
+    let shown = Shown::new();
+    let state_dir = &config.proxy.state_dir;
+    let request = Request::Switchover { to: to.clone() };
+    let asked = client::ask(state_dir, &request, &shown).await.context("the Weir that serves");
+    let said = match asked? {
+        Some(answer) => answer.map_err(anyhow::Error::msg),
+        None => cluster::switchover_alone(cluster, state_dir, to.as_deref(), &shown)
+            .await
+            .map(|moved| moved.to_string())
+            .map_err(anyhow::Error::from),
+    };
+    shown.clear();
+    writeln!(io::stdout().lock(), "{}", said?)?;
     Ok(())
 }
 

@@ -114,13 +114,14 @@ fn imagined_topology() -> Topology {
         }),
         role,
         health: Health::Usable,
+        silent: false,
         executed: None,
         lag: None,
         version: "".into(),
         autocommit: true,
         sql_mode: "".into(),
     });
-    Topology { servers: servers.into(), epoch: 1 }
+    Topology { servers: servers.into(), epoch: 1, had_primary: true }
 }
 
 #[cfg(test)]

@@ -85,7 +85,7 @@ pub struct ClusterArgs {
 }
 
 /// What to do with the managed cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum ClusterCommand {
     /// Create what is missing and start it; changes nothing that is right
     Up,
@@ -94,6 +94,11 @@ pub enum ClusterCommand {
         /// Print JSON instead of a table
         #[arg(long)]
         json: bool,
+    },
+    /// Move the primary to another node while clients go on
+    Switchover {
+        /// The node that becomes the primary; the replica that is furthest, if none is named
+        node: Option<String>,
     },
     /// Stop and remove the containers; the data stays in its volumes
     Down,

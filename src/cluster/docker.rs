@@ -14,8 +14,8 @@ use bollard::errors::Error;
 use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, EndpointIpamConfig,
     EndpointSettings, HealthConfig, HostConfig, Ipam, IpamConfig, Mount, MountType,
-    NetworkCreateRequest, NetworkingConfig, PortBinding, ResourcesUlimits, RestartPolicy,
-    RestartPolicyNameEnum, VolumeCreateRequest,
+    NetworkCreateRequest, NetworkDisconnectRequest, NetworkingConfig, PortBinding,
+    ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum, VolumeCreateRequest,
 };
 use bollard::query_parameters::{
     ContainerArchiveInfoOptionsBuilder, CreateContainerOptionsBuilder, CreateImageOptionsBuilder,
@@ -226,10 +226,7 @@ impl Engine {
     /// Starts the container, or wakes it when it is paused; running already is fine.
     pub(super) async fn start(&self, spec: &ContainerSpec) -> Result<(), ClusterError> {
         let name = spec.name.as_str();
-        if self.container(name).await?.is_some_and(|seen| seen.status == "paused") {
-            let woken = self.docker.unpause_container(name).await;
-            return woken.map_err(|error| refused(format!("waking container {name}"), &error));
-        }
+        self.wake(name).await?;
         self.docker.start_container(name, None).await.map_err(|error| {
             let text = cause(&error);
             if text.contains("port is already allocated") || text.contains("address already in use")
@@ -253,6 +250,24 @@ impl Engine {
         let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
         let removed = self.docker.remove_container(name, Some(options)).await;
         found_or_none(removed, || format!("removing container {name}")).map(|_| ())
+    }
+
+    /// Takes the container out of the network; out of it already, or gone, is fine.
+    pub(super) async fn disconnect(&self, network: &str, name: &str) -> Result<(), ClusterError> {
+        let request = NetworkDisconnectRequest { container: name.to_owned(), force: Some(true) };
+        match self.docker.disconnect_network(network, request).await {
+            Err(error) if cause(&error).contains("is not connected") => Ok(()),
+            done => found_or_none(done, || format!("cutting {name} off")).map(|_| ()),
+        }
+    }
+
+    /// Wakes the container if it is paused.
+    pub(super) async fn wake(&self, name: &str) -> Result<(), ClusterError> {
+        if self.container(name).await?.is_some_and(|seen| seen.status == "paused") {
+            let woken = self.docker.unpause_container(name).await;
+            return woken.map_err(|error| refused(format!("waking container {name}"), &error));
+        }
+        Ok(())
     }
 
     /// Unpacks a tar archive at the container's root.

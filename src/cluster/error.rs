@@ -65,6 +65,15 @@ pub enum ClusterError {
     #[error("replication on {node} from {from} does not run: {cause}")]
     Replication { node: String, from: String, cause: String },
 
+    #[error("the primary was not moved: {cause}")]
+    NotMoved { cause: String },
+
+    #[error(
+        "{node} has {count} transactions that {from} does not have ({set}), so it cannot follow it. Save them if \
+         they are wanted, then give it a new copy of the data: `weir cluster reclone {node}`"
+    )]
+    Diverged { node: String, from: String, count: u64, set: String },
+
     #[error("{0}. Nothing was changed: a human has to decide which data is right")]
     Undecided(String),
 

@@ -7,6 +7,8 @@
 //! |---|---|
 //! | `plan` | the difference as named steps; pure |
 //! | `provision`, `replication` | take the steps |
+//! | `switchover`, `failover`, `promote` | move the primary; `traffic` is what they ask of the proxy |
+//! | `control` | does what is needed while Weir serves |
 //! | `world`, `server` | look |
 //! | `node`, `subnet`, `accounts`, `archive` | what things are made of; pure |
 //! | `docker` | the engine; the only file that names bollard |
@@ -16,19 +18,24 @@
 
 mod accounts;
 mod archive;
+mod control;
 mod docker;
 mod error;
+pub mod failover;
 mod node;
 pub mod plan;
 mod progress;
+mod promote;
 mod provision;
 mod replication;
 mod server;
 mod sql;
 mod state;
 mod subnet;
+mod switchover;
 #[cfg(test)]
 mod testing;
+mod traffic;
 mod view;
 mod world;
 
@@ -38,10 +45,13 @@ use crate::config;
 
 /// The account that the monitor logs in with on managed servers.
 pub use accounts::MONITOR as MONITOR_USER;
+pub use control::Control;
 pub use error::ClusterError;
 pub use plan::Step;
 pub use progress::{Logged, Progress, Silent};
 pub use state::{State, write_private};
+pub use switchover::{Moved, switchover, switchover_alone};
+pub use traffic::{NoTraffic, Traffic};
 pub use view::{ClusterView, NodeView, ReplicationView};
 
 use docker::Engine;
@@ -116,6 +126,11 @@ pub async fn down(
 ) -> Result<Vec<String>, ClusterError> {
     let _lock = Lock::take(state_dir, &cluster.name)?;
     let engine = Engine::connect(cluster.docker_host.as_deref()).await?;
+    if let Some(mut state) = State::load(state_dir, &cluster.name)? {
+        // A Weir that serves would start them again.
+        state.down = true;
+        state.save(state_dir, &cluster.name)?;
+    }
     remove_containers(&engine, &cluster.name, true, progress).await
 }
 

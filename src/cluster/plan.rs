@@ -23,6 +23,11 @@ pub enum Step {
     /// On the primary, from where they replicate.
     CreateAccounts(u32),
     SetReadOnly(u32),
+    /// Finish a move of the role that was cut off: the node was written down as the primary, but replicates.
+    Promote(u32),
+    /// Let the primary take writes; at its next start it is read-only again, until it is known to be the
+    /// primary still.
+    MakeWritable(u32),
     /// Point the node at the source and start; refused when the histories do not fit.
     ConfigureReplica {
         node: u32,
@@ -70,6 +75,8 @@ impl Step {
                 format!("create the accounts and the database on {}", name(n))
             }
             Self::SetReadOnly(n) => format!("make {} read-only", name(n)),
+            Self::Promote(n) => format!("make {} the primary", name(n)),
+            Self::MakeWritable(n) => format!("let {} take writes", name(n)),
             Self::ConfigureReplica { node, source } => {
                 format!("make {} replicate from {}", name(node), name(source))
             }
@@ -92,6 +99,8 @@ pub struct Wanted {
     /// The primary and the replicas: numbers 1 to `nodes`.
     pub nodes: u32,
     pub semi_sync: bool,
+    /// The node that was written down as the primary; it is, unless the servers say otherwise.
+    pub primary: Option<u32>,
 }
 
 /// What is there.
@@ -132,6 +141,8 @@ pub struct ServerSeen {
     pub has_history: bool,
     pub read_only: bool,
     pub super_read_only: bool,
+    /// It will be read-only at its next start.
+    pub starts_read_only: bool,
     pub source: Option<SourceSeen>,
     pub semi_sync: SemiSync,
     /// Weir's accounts, the application's and its database are there, and the passwords are right.
@@ -180,19 +191,19 @@ pub fn plan(wanted: Wanted, seen: &Seen) -> Result<Plan, ClusterError> {
     let Some(servers) = servers(&nodes) else {
         return Ok(Plan { steps, primary: None, complete: false });
     };
-    let primary = choose_primary(&servers)?;
+    let primary = choose_primary(&servers, wanted.primary)?;
     server_steps(wanted, &servers, primary, &mut steps);
     Ok(Plan { steps, primary: Some(primary), complete: true })
 }
 
 /// The primary as far as the servers that answer can tell; for looking, not for changing.
-pub fn apparent_primary(seen: &Seen) -> Option<u32> {
+pub fn apparent_primary(seen: &Seen, recorded: Option<u32>) -> Option<u32> {
     let answering: Vec<(u32, ServerSeen)> =
         (1..).zip(&seen.nodes).filter_map(|(number, node)| Some((number, node.server?))).collect();
     if answering.iter().all(|(_, server)| server.blank) {
         return None;
     }
-    choose_primary(&answering).ok()
+    choose_primary(&answering, recorded).ok()
 }
 
 /// Everything that has to exist and run before a server can be asked.
@@ -230,8 +241,12 @@ fn servers(nodes: &[(u32, NodeSeen)]) -> Option<Vec<(u32, ServerSeen)>> {
         .collect()
 }
 
-/// The one server that holds data, replicates from nobody and is writable; of empty ones the first.
-fn choose_primary(servers: &[(u32, ServerSeen)]) -> Result<u32, ClusterError> {
+/// The one server that holds data, replicates from nobody and is writable; where none is, the one that was
+/// written down; of empty ones the first.
+fn choose_primary(
+    servers: &[(u32, ServerSeen)],
+    recorded: Option<u32>,
+) -> Result<u32, ClusterError> {
     let list = |numbers: &[u32]| {
         let words: Vec<String> = numbers.iter().map(|number| format!("node {number}")).collect();
         words.join(" and ")
@@ -251,6 +266,9 @@ fn choose_primary(servers: &[(u32, ServerSeen)]) -> Result<u32, ClusterError> {
         }
     }
     let holding = numbers(&|server| !server.blank);
+    if let Some(recorded) = recorded.filter(|number| holding.contains(number)) {
+        return Ok(recorded);
+    }
     if let [first, ..] = numbers(&|_| true).as_slice()
         && holding.is_empty()
     {
@@ -286,11 +304,18 @@ fn server_steps(
             steps.push(Step::InstallSemiSync(*number));
         }
     }
-    if servers.iter().any(|(number, server)| *number == primary && !server.accounts) {
-        steps.push(Step::CreateAccounts(primary));
+    if let Some((_, server)) = servers.iter().find(|(number, _)| *number == primary) {
+        if server.source.is_some() {
+            steps.push(Step::Promote(primary));
+        } else if server.read_only || !server.starts_read_only {
+            steps.push(Step::MakeWritable(primary));
+        }
+        if !server.accounts {
+            steps.push(Step::CreateAccounts(primary));
+        }
     }
     for (number, server) in servers.iter().filter(|(number, _)| *number != primary) {
-        if !(server.read_only && server.super_read_only) {
+        if !(server.read_only && server.super_read_only && server.starts_read_only) {
             steps.push(Step::SetReadOnly(*number));
         }
         match server.source {
@@ -315,7 +340,7 @@ mod tests {
     use super::Step::*;
     use super::*;
 
-    const WANTED: Wanted = Wanted { nodes: 2, semi_sync: true };
+    const WANTED: Wanted = Wanted { nodes: 2, semi_sync: true, primary: None };
 
     fn semi(source_on: bool) -> SemiSync {
         SemiSync { available: true, ready: true, source_on }
@@ -325,6 +350,7 @@ mod tests {
         let server = ServerSeen {
             has_history: true,
             semi_sync: semi(true),
+            starts_read_only: true,
             accounts: true,
             ..ServerSeen::default()
         };
@@ -336,6 +362,7 @@ mod tests {
             has_history: true,
             read_only: true,
             super_read_only: true,
+            starts_read_only: true,
             source: Some(SourceSeen { node: Some(node), receiver: true, applier: true }),
             semi_sync: semi(false),
             accounts: true,
@@ -381,6 +408,7 @@ mod tests {
             WaitHealthy(2),
             InstallSemiSync(1),
             InstallSemiSync(2),
+            MakeWritable(1),
             CreateAccounts(1),
             SetReadOnly(2),
             ConfigureReplica { node: 2, source: 1 },
@@ -414,10 +442,10 @@ mod tests {
     #[test]
     fn a_primary_is_apparent_while_a_replica_is_down() {
         let exited = NodeSeen { container: Life::Stopped, server: None, ..replica_of(1) };
-        assert_eq!(apparent_primary(&world(vec![primary(), exited.clone()])), Some(1));
-        assert_eq!(apparent_primary(&world(vec![exited, replica_of(1)])), None);
-        assert_eq!(apparent_primary(&world(vec![blank(), blank()])), None);
-        assert_eq!(apparent_primary(&world(vec![primary(), primary()])), None);
+        assert_eq!(apparent_primary(&world(vec![primary(), exited.clone()]), None), Some(1));
+        assert_eq!(apparent_primary(&world(vec![exited, replica_of(1)]), None), None);
+        assert_eq!(apparent_primary(&world(vec![blank(), blank()]), None), None);
+        assert_eq!(apparent_primary(&world(vec![primary(), primary()]), None), None);
     }
 
     #[test]
@@ -434,6 +462,31 @@ mod tests {
                 ConfigureReplica { node: 2, source: 1 },
             ],
         );
+    }
+
+    #[test]
+    fn the_recorded_primary_is_made_writable_after_a_restart() {
+        let restarted = || {
+            changed(primary(), |s| {
+                s.read_only = true;
+                s.super_read_only = true;
+            })
+        };
+        let wanted = Wanted { primary: Some(1), ..WANTED };
+        let seen = world(vec![restarted(), replica_of(1)]);
+        assert_eq!(plan(wanted, &seen).unwrap().steps, [MakeWritable(1)]);
+        // The role has moved to node 2, and the old primary is back.
+        let moved = Wanted { primary: Some(2), ..WANTED };
+        let seen = world(vec![restarted(), primary()]);
+        let steps = plan(moved, &seen).unwrap().steps;
+        let follows = ConfigureReplica { node: 1, source: 2 };
+        assert_eq!(steps, [follows, SemiSyncSource { node: 1, on: false }]);
+        // Cut off right after it was written down: the new primary replicates still.
+        let seen = world(vec![restarted(), replica_of(1)]);
+        assert_eq!(plan(moved, &seen).unwrap().steps[..2], [Promote(2), follows]);
+        // What the servers do counts more than what was written down.
+        let seen = world(vec![primary(), replica_of(1)]);
+        assert_eq!(plan(moved, &seen).unwrap().primary, Some(1));
     }
 
     #[test]

@@ -39,6 +39,7 @@ pub(super) async fn reconcile(
     for _ in 0..MAX_ROUNDS {
         let facts = Box::pin(world.look()).await?;
         let plan = plan::plan(world.wanted(), &facts.seen())?;
+        record(world, plan.primary)?;
         let Some(now) = this_round(&plan) else {
             notes(world, &facts, progress);
             return Ok(facts);
@@ -61,6 +62,19 @@ pub(super) async fn reconcile(
         }
     }
     Err(ClusterError::NotSettled { rounds: MAX_ROUNDS, left })
+}
+
+/// Writes down who the primary is and that the cluster is to run, before anything is done by it.
+fn record(world: &mut World, primary: Option<u32>) -> Result<(), ClusterError> {
+    let state = &mut world.state;
+    let primary = primary.or(state.primary);
+    if state.primary == primary && !state.down {
+        return Ok(());
+    }
+    state.epoch += u64::from(state.primary.is_some() && state.primary != primary);
+    state.primary = primary;
+    state.down = false;
+    state.save(&world.state_dir, &world.cluster.name)
 }
 
 /// The steps until the servers have to be looked at again; `None` when there is nothing to do.
@@ -122,6 +136,8 @@ async fn run(world: &mut World, step: Step, progress: &dyn Progress) -> Result<(
         Step::ClearHistory(number) => replication::clear_history(world, number).await,
         Step::InstallSemiSync(number) => replication::install_semi_sync(world, number).await,
         Step::CreateAccounts(number) => create_accounts(world, number).await,
+        Step::Promote(number) => replication::promote(world, number).await,
+        Step::MakeWritable(number) => replication::make_writable(world, number).await,
         Step::SetReadOnly(number) => replication::set_read_only(world, number).await,
         Step::ConfigureReplica { node, source } => {
             replication::follow(world, node, source, progress).await
@@ -204,7 +220,7 @@ fn no_subnet(name: &str) -> ClusterError {
 }
 
 /// The password goes into the container as a file, which `docker inspect` does not show.
-async fn start_container(
+pub(super) async fn start_container(
     world: &mut World,
     number: u32,
     progress: &dyn Progress,

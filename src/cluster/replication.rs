@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::accounts::{self, REPLICATION};
+use super::accounts;
 use super::error::ClusterError;
-use super::node::MYSQL_PORT;
 use super::progress::Progress;
+use super::promote;
 use super::server;
 use super::sql::Client;
 use super::world::World;
@@ -17,6 +17,8 @@ const THREADS_LIMIT: Duration = Duration::from_secs(30);
 const THREADS_POLL: Duration = Duration::from_millis(100);
 /// How long `up` waits for a replica to have what the primary had; it goes on catching up after that.
 const CATCH_UP_SECONDS: u32 = 30;
+/// How long a node that is to become the primary may go on applying what it received.
+const PROMOTE_DRAIN: Duration = Duration::from_secs(30);
 /// A commit waits this long for a replica's receipt, then replication goes on asynchronously.
 const SEMI_SYNC_TIMEOUT_MS: u32 = 2_000;
 
@@ -111,6 +113,41 @@ pub(super) async fn set_read_only(world: &World, number: u32) -> Result<(), Clus
     Ok(())
 }
 
+/// Lets the primary take writes; read-only stays what it starts as, so that a server that comes back after
+/// another took its place harms nobody.
+pub(super) async fn make_writable(world: &World, number: u32) -> Result<(), ClusterError> {
+    let mut client = world.root_now(number).await?;
+    open_for_writes(&mut client).await?;
+    client.close().await;
+    Ok(())
+}
+
+/// As [`make_writable`], over a connection that is there.
+pub(super) async fn open_for_writes(client: &mut Client) -> Result<(), ClusterError> {
+    let doing = "letting it take writes";
+    for variable in ["super_read_only", "read_only"] {
+        client.run(&format!("SET PERSIST_ONLY {variable} = ON"), doing).await?;
+    }
+    for variable in ["super_read_only", "read_only"] {
+        client.run(&format!("SET GLOBAL {variable} = OFF"), doing).await?;
+    }
+    Ok(())
+}
+
+/// A node that was written down as the primary, but replicates still, takes the role.
+pub(super) async fn promote(world: &World, number: u32) -> Result<(), ClusterError> {
+    let mut client = world.root_now(number).await?;
+    let left = promote::drain(&mut client, PROMOTE_DRAIN).await?;
+    if left > 0 {
+        return Err(ClusterError::NotMoved {
+            cause: format!("{} has {left} transactions yet to apply", world.name(number)),
+        });
+    }
+    promote::promote(&mut client, world.cluster.semi_sync).await?;
+    client.close().await;
+    Ok(())
+}
+
 /// Points the node at the source by auto-position, when the source's history covers the node's and
 /// still has what the node lacks; then starts it and waits until it has caught up.
 pub(super) async fn follow(
@@ -123,31 +160,12 @@ pub(super) async fn follow(
     let mut client = world.root_now(number).await?;
     check_histories(world, &mut client, &mut from, number, source).await?;
     let doing = "setting up replication";
-    let has_tls = from
-        .value(
-            "SELECT value FROM performance_schema.tls_channel_status WHERE channel = 'mysql_main' AND \
-             property = 'Enabled'",
-            doing,
-        )
-        .await?;
+    let has_tls = promote::has_tls(&mut from).await?;
     from.close().await;
     if server::replication(&mut client).await?.is_some() {
         client.run("STOP REPLICA", doing).await?;
     }
-    // Without TLS the password still travels encrypted, by the source's public key.
-    let protection = if has_tls.as_deref() == Some("Yes") {
-        "SOURCE_SSL = 1"
-    } else {
-        "GET_SOURCE_PUBLIC_KEY = 1"
-    };
-    let statement = format!(
-        "CHANGE REPLICATION SOURCE TO SOURCE_HOST = {host}, SOURCE_PORT = {MYSQL_PORT}, SOURCE_USER = {user}, \
-         SOURCE_PASSWORD = {password}, SOURCE_AUTO_POSITION = 1, SOURCE_CONNECT_RETRY = 2, \
-         SOURCE_RETRY_COUNT = 0, SOURCE_HEARTBEAT_PERIOD = 2, {protection}",
-        host = accounts::string(&world.name(source)),
-        user = accounts::string(REPLICATION),
-        password = accounts::string(world.state.replication.expose()),
-    );
+    let statement = promote::change_source(&world.name(source), &world.state.replication, has_tls);
     client.run_secret(&statement, doing).await?;
     client.close().await;
     start(world, number, source, progress).await
@@ -230,13 +248,12 @@ async fn check_histories(
         format!("SELECT GTID_SUBTRACT({}, @@global.gtid_executed)", accounts::string(&executed));
     let own = from.value(&own, doing).await?.unwrap_or_default();
     if !own.is_empty() {
-        return Err(ClusterError::Undecided(format!(
-            "{} has {} transactions that {} does not have ({})",
-            world.name(number),
-            server::transactions(&own),
-            world.name(source),
-            shortened(&own),
-        )));
+        return Err(ClusterError::Diverged {
+            node: world.name(number),
+            from: world.name(source),
+            count: server::transactions(&own),
+            set: shortened(&own),
+        });
     }
     let gone =
         format!("SELECT GTID_SUBTRACT(@@global.gtid_purged, {})", accounts::string(&executed));

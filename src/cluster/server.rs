@@ -55,7 +55,8 @@ pub(super) async fn look(
     let rows = client
         .rows(
             "SELECT @@version, @@version_comment, @@global.read_only, @@global.super_read_only, \
-             @@global.gtid_executed",
+             @@global.gtid_executed, (SELECT COUNT(*) FROM performance_schema.persisted_variables WHERE \
+             variable_name IN ('read_only', 'super_read_only') AND variable_value = 'ON')",
             doing,
         )
         .await
@@ -77,6 +78,7 @@ pub(super) async fn look(
         has_history: !executed.is_empty(),
         read_only: fact(2) == "1",
         super_read_only: fact(3) == "1",
+        starts_read_only: fact(5) == "2",
         source,
         semi_sync: semi_sync(client).await?,
         accounts: client.number(&wanted.count_query(), doing).await? == 4,

@@ -33,6 +33,13 @@ pub struct State {
     pub server_id_base: u32,
     /// The network's addresses, once the engine has given some.
     pub subnet: Option<String>,
+    /// The node that takes writes, written down before it may: where none is writable (every server starts
+    /// read-only), this one is to be made so.
+    pub primary: Option<u32>,
+    /// How often the role has moved.
+    pub epoch: u64,
+    /// `weir cluster down` was said: nobody is to start anything until `up`.
+    pub down: bool,
 }
 
 /// The file as it is written.
@@ -48,6 +55,12 @@ struct Raw {
     server_id_base: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     subnet: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    primary: Option<u32>,
+    #[serde(default)]
+    epoch: u64,
+    #[serde(default)]
+    down: bool,
 }
 
 impl State {
@@ -89,6 +102,9 @@ impl State {
             application: password()?,
             server_id_base: u32::from(cluster.port_base),
             subnet: None,
+            primary: None,
+            epoch: 0,
+            down: false,
         })
     }
 
@@ -104,6 +120,9 @@ impl State {
             application_password: self.application.expose().to_owned(),
             server_id_base: self.server_id_base,
             subnet: self.subnet.clone(),
+            primary: self.primary,
+            epoch: self.epoch,
+            down: self.down,
         };
         let text = serde_json::to_string_pretty(&raw)
             .map_err(|error| failed("cannot write", &path, &error))?;
@@ -129,6 +148,9 @@ impl State {
             application: Secret::new(raw.application_password),
             server_id_base: raw.server_id_base,
             subnet: raw.subnet,
+            primary: raw.primary,
+            epoch: raw.epoch,
+            down: raw.down,
         }
     }
 }
@@ -219,12 +241,16 @@ mod tests {
         let state_dir = dir.path().join("made/by/us");
         let mut state = State::generate(&cluster("t", 1)).unwrap();
         state.subnet = Some("172.18.0.0/16".to_owned());
+        state.primary = Some(2);
+        state.epoch = 7;
+        state.down = true;
         state.save(&state_dir, "t").unwrap();
         let path = State::path(&state_dir, "t");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let again = State::load(&state_dir, "t").unwrap().unwrap();
         assert_eq!(again.root, state.root);
         assert_eq!(again.subnet, state.subnet);
+        assert_eq!((again.primary, again.epoch, again.down), (Some(2), 7, true));
         assert_eq!(again.server_id_base, u32::from(cluster("t", 1).port_base));
         assert!(State::load(&state_dir, "other").unwrap().is_none());
         State::remove(&state_dir, "t").unwrap();

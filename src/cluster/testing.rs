@@ -12,6 +12,8 @@ pub(super) fn cluster(name: &str, replicas: u32) -> Cluster {
         application_password: None,
         database: "app".to_owned(),
         semi_sync: true,
+        failover: true,
+        patience: std::time::Duration::from_secs(5),
         docker_host: None,
         port_base: 15301,
         options: Vec::new(),

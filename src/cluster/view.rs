@@ -78,7 +78,7 @@ impl ClusterView {
     pub(super) fn new(world: &World, facts: &Facts) -> Self {
         let seen = facts.seen();
         let plan = plan::plan(world.wanted(), &seen);
-        let primary = plan::apparent_primary(&seen);
+        let primary = plan::apparent_primary(&seen, world.state.primary);
         let executed = primary.and_then(|primary| {
             let node = facts.nodes.iter().find(|node| node.number == primary)?;
             Some(server::transactions(&node.server.as_ref()?.executed))

@@ -64,7 +64,11 @@ impl World {
 
     /// What the planner is asked for.
     pub(super) fn wanted(&self) -> Wanted {
-        Wanted { nodes: self.nodes(), semi_sync: self.cluster.semi_sync }
+        Wanted {
+            nodes: self.nodes(),
+            semi_sync: self.cluster.semi_sync,
+            primary: self.state.primary,
+        }
     }
 
     /// The primary and the replicas.

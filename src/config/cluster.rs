@@ -58,6 +58,8 @@ pub(super) fn cluster(section: &mut Section<'_>, listen: SocketAddr) -> Cluster 
         application_password: password::optional(section, &APPLICATION_PASSWORD),
         database: database(section),
         semi_sync: section.boolean("semi_sync", true),
+        failover: section.boolean("failover", true),
+        patience: section.seconds("failover_seconds", 0.5..=3_600.0, 5.0),
         docker_host: docker_host(section),
         port_base: port_base(section, replicas, listen),
         options: options(section),

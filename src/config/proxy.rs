@@ -39,6 +39,7 @@ pub(super) fn proxy(section: &mut Section<'_>) -> (Proxy, ServerDefaults) {
             MAX_PACKET_BYTES,
         ),
         handshake_timeout: section.seconds("handshake_seconds", 0.1..=3_600.0, 10.0),
+        hold: section.seconds("hold_seconds", 0.0..=3_600.0, 15.0),
         tls: section.choice("tls", &tls).unwrap_or(ClientTls::Preferred),
         tls_files: tls_files(section),
         state_dir: state_dir(section),

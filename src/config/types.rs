@@ -68,6 +68,9 @@ pub struct Proxy {
     pub tls_files: Option<(PathBuf, PathBuf)>,
     /// `state_dir`: certificate, keys, generated passwords; default `.weir` beside the file.
     pub state_dir: PathBuf,
+    /// `hold_seconds`: how long a statement waits while there is no primary to run it, because the role moves
+    /// or the primary restarts; default 15. 0: it fails at once.
+    pub hold: Duration,
     /// `statement_cache`, fingerprints a worker keeps; default 10,000.
     pub statement_cache: usize,
 }
@@ -187,6 +190,10 @@ pub struct Cluster {
     pub database: String,
     /// `semi_sync`; default true (used where the plugins are there).
     pub semi_sync: bool,
+    /// `failover`: whether a Weir that serves moves the primary's role when the primary is dead; default true.
+    pub failover: bool,
+    /// `failover_seconds`: how long the primary must not answer before it is given up; default 5.
+    pub patience: Duration,
     /// `docker_host`; default DOCKER_HOST or the local socket.
     pub docker_host: Option<String>,
     /// `port_base`: node n is published on 127.0.0.1 at port_base + n - 1 (primary first); default 13301.

@@ -140,7 +140,7 @@ impl Board {
     pub fn judge(&mut self) -> Verdict {
         if !self.all_asked() {
             let servers = self.tracks.iter().map(|track| track.state(None)).collect();
-            self.shown = Topology { servers, epoch: self.shown.epoch };
+            self.shown = Topology { servers, ..self.shown };
             return Verdict { topology: self.shown.clone(), changes: Vec::new(), differs: false };
         }
         let rulings = self.rule();
@@ -160,7 +160,7 @@ impl Board {
         }
         let differs = !same(&servers, &self.shown.servers);
         let epoch = self.shown.epoch + u64::from(!changes.is_empty());
-        self.shown = Topology { servers, epoch };
+        self.shown = Topology { servers, epoch, had_primary: self.sampled.is_some() };
         Verdict { topology: self.shown.clone(), changes, differs }
     }
 
@@ -337,6 +337,7 @@ impl Track {
             config: Arc::clone(&self.config),
             role: self.role,
             health: self.trouble.words().map_or(Health::Usable, Health::Unusable),
+            silent: matches!(self.trouble, Trouble::Unreachable(_)),
             executed: probe.and_then(|probe| probe.executed.clone()),
             lag,
             version: probe.map_or_else(|| "".into(), |probe| Arc::clone(&probe.version)),

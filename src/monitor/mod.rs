@@ -42,6 +42,7 @@ const LEAST_FRESH: Duration = Duration::from_secs(3);
 pub struct MonitorHandle {
     suspects: Suspects,
     first: signal::Receiver<bool>,
+    changes: signal::Receiver<()>,
     tasks: TaskTracker,
 }
 
@@ -52,6 +53,11 @@ impl MonitorHandle {
         let mut first = self.first.clone();
         // An error means that the monitor has ended: nothing more will come.
         let _ended = first.wait_for(|done| *done).await;
+    }
+
+    /// Told after every topology that was published.
+    pub fn changes(&self) -> signal::Receiver<()> {
+        self.changes.clone()
     }
 
     /// What sessions tell failures to.
@@ -79,6 +85,7 @@ pub fn start(
     let started = Instant::now();
     let (reports, received) = mpsc::channel(MAX_REPORTS);
     let (done, first) = signal::channel(servers.is_empty());
+    let (changed, changes) = signal::channel(());
     let fresh = LEAST_FRESH.max(monitor.interval * 3);
     let rules = Rules { failures: monitor.failures, max_lag: lag.max, fresh };
     let mut board = Board::new(servers.clone(), rules);
@@ -99,9 +106,9 @@ pub fn start(
         };
         tasks.spawn(watch.run(cancel.clone()));
     }
-    tasks.spawn(judge(board, received, publish, done));
+    tasks.spawn(judge(board, received, publish, (done, changed)));
     tasks.close();
-    MonitorHandle { suspects: suspects(wakes), first, tasks }
+    MonitorHandle { suspects: suspects(wakes), first, changes, tasks }
 }
 
 fn suspects(wakes: Vec<Arc<Notify>>) -> Suspects {
@@ -118,13 +125,14 @@ async fn judge(
     mut board: Board,
     mut reports: mpsc::Receiver<Report>,
     publish: Arc<ArcSwap<Topology>>,
-    done: signal::Sender<bool>,
+    (done, changed): (signal::Sender<bool>, signal::Sender<()>),
 ) {
     while let Some(report) = reports.recv().await {
         board.observe(report.id, report.at, report.outcome);
         let Verdict { topology, changes, differs } = board.judge();
         if differs {
             publish.store(Arc::new(topology));
+            changed.send_replace(());
         }
         for change in changes {
             tell(&change);

@@ -41,6 +41,7 @@ pub(crate) fn server(id: u32, role: Role, executed: &str) -> ServerState {
         }),
         role,
         health: Health::Usable,
+        silent: false,
         executed: Some(Arc::new(set(executed))),
         lag: None,
         version: "9.7.4".into(),
@@ -64,7 +65,7 @@ pub(crate) fn weighing(mut server: ServerState, weight: u32) -> ServerState {
 }
 
 pub(crate) fn topology<const N: usize>(servers: [ServerState; N]) -> Topology {
-    Topology { servers: servers.into(), epoch: 1 }
+    Topology { servers: servers.into(), epoch: 1, had_primary: true }
 }
 
 /// A statement of that kind and nothing more.

@@ -13,6 +13,9 @@ use crate::wire::{
     encode_binary_result, encode_text_result, frame, frame_with,
 };
 
+/// How long a client that was refused in the middle of a packet may go on sending it.
+const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
+
 impl Session {
     /// An ERR packet as the answer to the command; kept for later where commands have no answer.
     pub(super) async fn send_error(&mut self, error: &ErrPacket) -> Result<(), Closed> {
@@ -83,7 +86,19 @@ impl Session {
         };
         let mut seq = self.reply_seq();
         let _ = self.write_error(&packet, &mut seq).await;
+        let _ = tokio::time::timeout(LINGER, self.drop_input()).await;
         Closed::from(error)
+    }
+
+    /// Reads what the client still sends: closing with unread bytes would reset the connection, and take
+    /// the error from a client that has not read it yet.
+    async fn drop_input(&mut self) {
+        loop {
+            self.client.consume(self.client.bytes().len());
+            if !matches!(self.client.fill().await, Ok(read) if read > 0) {
+                return;
+            }
+        }
     }
 
     /// `SELECT CONNECTION_ID()`, as text or prepared.

@@ -19,8 +19,11 @@ use crate::wire::{ErrPacket, codes};
 /// Or it is about to stop (1053, 1317).
 const NOT_THE_STATEMENTS_FAULT: [u16; 9] = [1290, 1792, 1836, 1049, 1146, 1054, 1305, 1053, 1317];
 
-/// How long an interrupted query waits to learn whether its server is stopping.
-const HANG_UP: std::time::Duration = std::time::Duration::from_millis(200);
+/// What a primary says to writes after it was made a replica (1290 has other uses, too).
+const READ_ONLY: [u16; 2] = [1290, 1836];
+
+/// How long an interrupted query waits to learn whether its server is stopping; a busy one takes its time.
+const HANG_UP: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// One packet of a client's file, bytes; drivers send pieces far smaller.
 const MAX_FILE_PACKET: usize = 64 << 20;
@@ -30,6 +33,8 @@ pub(super) enum Attempt {
     Done(Box<Reply>),
     /// Nothing was passed on; another server may do.
     Elsewhere(String),
+    /// The server has become read-only, and nothing was done.
+    ReadOnly(ErrPacket),
     /// The error that the client gets; the session lives on unless it was bound to the connection.
     Failed(ErrPacket),
     /// The session's schema is not there any more; nothing was run.
@@ -144,7 +149,11 @@ impl Session {
             capabilities: self.capabilities,
             wants: Wants::of(self.capabilities, self.raw_trackers),
             statement_id: if let Work::Prepare { client_id } = work { client_id } else { 0 },
-            withheld: if retry { &NOT_THE_STATEMENTS_FAULT } else { &[] },
+            withheld: match (retry, self.may_wait_for_writable(statement)) {
+                (true, _) => &NOT_THE_STATEMENTS_FAULT,
+                (false, true) => &READ_ONLY,
+                (false, false) => &[],
+            },
         };
         let shape = match work {
             Work::Message(shape) | Work::Prepared { shape, .. } => shape,
@@ -172,7 +181,13 @@ impl Session {
                 if error.code == codes::QUERY_INTERRUPTED.code && !hangs_up(server).await {
                     return Attempt::Failed(error);
                 }
-                refused(true, error)
+                if retry {
+                    refused(true, error)
+                } else if error.message.windows(9).any(|words| words == b"read-only") {
+                    Attempt::ReadOnly(error)
+                } else {
+                    Attempt::Failed(error)
+                }
             }
             Ending::ClientGone | Ending::LocalInfile => Attempt::ClientGone,
             Ending::Lost { why, passed, seq } => {

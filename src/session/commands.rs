@@ -9,7 +9,6 @@ use crate::backend::connection::InsertId;
 use crate::backend::state::{State, Variables};
 use crate::net::response::Shape;
 use crate::net::stream::Message;
-use crate::route::Token;
 use crate::session::execute::Work;
 use crate::session::{Closed, Session};
 use crate::sql::{Kind, Needs, Pins, Statement};
@@ -197,10 +196,5 @@ impl crate::session::worker::Worker {
             variables: self.base(collation),
             multi_statements: bits.has(Capabilities::MULTI_STATEMENTS),
         }
-    }
-
-    /// A session that must see nothing yet.
-    pub(super) fn initial_token(&self) -> Token {
-        Token::default()
     }
 }

@@ -34,10 +34,30 @@ impl Session {
         work: Work,
         statement: &Statement,
     ) -> Result<(), Closed> {
+        let answered = self.run_somewhere(work, statement).await;
+        if !self.in_transaction() {
+            self.inside = None;
+        }
+        answered
+    }
+
+    async fn run_somewhere(&mut self, work: Work, statement: &Statement) -> Result<(), Closed> {
         let mut excluded: Vec<ServerId> = Vec::new();
+        let mut waits_since = None;
         self.end_diagnostics(statement);
         loop {
             let (plan, choice) = self.choose(statement, &excluded);
+            let may_enter = self.may_enter(&plan, &choice);
+            if (!may_enter || self.lacks_primary(&plan, &choice))
+                && self.hold(&mut waits_since).await
+            {
+                continue;
+            }
+            if !may_enter {
+                let words =
+                    "the primary is being moved, and that takes longer than [proxy] hold_seconds";
+                return self.send_error(&codes::OPTION_PREVENTS_STATEMENT.packet(words)).await;
+            }
             if let Choice::Server { id, previous: true, .. } = &choice
                 && (self.pinged || self.take_own_previous(*id).is_none())
                 && let Some((column, value)) = self.known_diagnostics(work)
@@ -53,6 +73,12 @@ impl Session {
                             self.gave_up(id, &error.to_string());
                             excluded.push(id);
                             continue;
+                        }
+                        if self.primary_was_not_reached(id, &error) {
+                            self.gave_up(id, &error.to_string());
+                            if self.hold(&mut waits_since).await {
+                                continue;
+                            }
                         }
                         return self.lease_failed(id, &error).await;
                     }
@@ -76,6 +102,15 @@ impl Session {
                 Attempt::NoSchema(_) if self.wanted.schema.is_some() => {
                     self.wanted.schema = None;
                     self.lease = None;
+                }
+                Attempt::ReadOnly(error) => {
+                    self.lease = None;
+                    if let Some(id) = id {
+                        self.gave_up(id, "it is read-only");
+                    }
+                    if !self.hold(&mut waits_since).await {
+                        return self.fail(&error).await;
+                    }
                 }
                 Attempt::Failed(error) | Attempt::NoSchema(error) => {
                     return self.fail(&error).await;

@@ -248,9 +248,10 @@ fn session(
         wanted: worker.initial_state(255, None, server_bits),
         status: worker.initial_status(),
         pins: Pins::NONE,
-        token: worker.initial_token(),
+        token: crate::route::Token::default(),
         wrote_blind_at: None,
         last_replica: None,
+        inside: None,
         isolation: Isolation::Default,
         lex_mode: LexMode::default(),
         raw_trackers: false,
@@ -359,7 +360,6 @@ impl Session {
         self.login.collation = if collation == 0 { self.login.collation } else { collation };
         let base = self.worker.base(self.login.collation);
         self.forget_state(base);
-        self.token = self.worker.initial_token();
         self.worker.shared.registry.remove(self.id);
         let abort = self.entry.abort.get().cloned();
         let database = asked.database.filter(|name| !name.is_empty());

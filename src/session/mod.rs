@@ -5,6 +5,7 @@ mod answers;
 mod attempt;
 mod authenticate;
 mod commands;
+mod door;
 mod execute;
 mod handshake;
 mod kill;
@@ -33,6 +34,7 @@ use crate::wire::{Capabilities, Command, ErrPacket, StatusFlags};
 use prepared::PreparedStatements;
 use worker::{SessionEntry, Worker};
 
+pub use door::Door;
 pub use handshake::serve;
 
 /// Who the client proved to be.
@@ -99,6 +101,8 @@ struct Session {
     /// The client turned trackers on itself; it gets all of them.
     raw_trackers: bool,
     lease: Option<Lease>,
+    /// Held from the first statement of a transaction on the primary to its end.
+    inside: Option<door::Inside>,
     /// The server and the connection (its id in this worker) of the last statement.
     previous: Option<(ServerId, u64)>,
     insert_id: Rc<InsertId>,

@@ -36,6 +36,7 @@ pub struct Shared {
     pub login_key: LoginKey,
     pub tls: Option<TlsAcceptor>,
     pub registry: Registry,
+    pub door: Arc<crate::session::Door>,
     /// What clients are not to be offered.
     pub lacking: Arc<Lacking>,
     /// Tells the monitor that a server failed a session, so that it looks at once.

@@ -88,8 +88,10 @@ codes! {
     MALFORMED_PACKET = 1835, b"HY000";
     /// The server runs in read-only mode.
     READ_ONLY_MODE = 1836, b"HY000";
-    /// The connection broke while a statement ran.
-    LOST_CONNECTION = 2013, b"HY000";
+    /// The connection to the server broke while a statement ran. Clients' own code for that is 2013, but a
+    /// server must not send it: MariaDB's client library takes an error packet with a code from 2000 to
+    /// 2999 for a malformed one. Frameworks know 1053 as a lost connection too.
+    LOST_CONNECTION = 1053, b"08S01";
     /// Only TLS connections are let in.
     SECURE_TRANSPORT_REQUIRED = 3159, b"HY000";
 }

@@ -188,7 +188,7 @@ async fn executions_cut_short() {
         let outcome = client.command(COM_STMT_EXECUTE, &whole[..length]).await;
         match outcome {
             Outcome::Refused { code, .. } => {
-                assert_ne!(code, 2013, "{length}: the link to the server is not at fault");
+                assert_ne!(code, 1053, "{length}: the link to the server is not at fault");
             }
             // What only the server can know to be too short, it was asked; the fake says yes.
             Outcome::Rows(_) => assert!(length >= 13 - 4, "{length}"),

@@ -9,7 +9,7 @@ use crate::fake::Fake;
 use crate::weir_process::Weir;
 
 /// CR_SERVER_LOST
-const LOST: u16 = 2013;
+const LOST: u16 = 1053;
 
 /// What a script must lead to.
 enum Expect {
@@ -17,9 +17,9 @@ enum Expect {
     Row,
     /// An error; the session goes on.
     Error(u16),
-    /// Error 2013 or the end after so many rows, and then the end.
+    /// Error 1053 or the end after so many rows, and then the end.
     Cut(usize),
-    /// Error 2013 where none of the answer had been passed on yet, else as `Cut`.
+    /// Error 1053 where none of the answer had been passed on yet, else as `Cut`.
     ErrorOrCut,
 }
 use Expect::{Cut, Error, ErrorOrCut, Row};
@@ -127,7 +127,7 @@ async fn a_write_is_run_once() {
     for script in ["close_first", "close_half", "huge_header", "garbage", "wrong_seq", "empty"] {
         let sql = format!("INSERT INTO t VALUES ('{script}')");
         let Outcome::Refused { code: LOST, words, .. } = client.query(&sql).await else {
-            panic!("{script}: no error 2013");
+            panic!("{script}: no error 1053");
         };
         assert!(words.contains("whether it was executed is not known"), "{script}: {words}");
         assert_eq!(fake.seen.count(&sql), 1, "{script}");

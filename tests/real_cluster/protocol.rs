@@ -271,7 +271,7 @@ async fn a_running_query_can_be_killed() {
                 match answer {
                     Ok(result) => assert!(result.rows.len() <= 1),
                     Err(refusal) => {
-                        assert!([1317, 1053, 2013].contains(&refusal.code), "{way}: {refusal:?}")
+                        assert!([1317, 1053].contains(&refusal.code), "{way}: {refusal:?}")
                     }
                 }
                 if way.contains("QUERY") {

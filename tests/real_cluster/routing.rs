@@ -185,6 +185,18 @@ async fn a_session_reads_its_own_writes_from_late_replicas() {
             );
         }
     }
+    // A connection pool does one of these between two of its users; they are one session still.
+    for id in 1000..1006_i64 {
+        client::run(&mut conn, &format!("INSERT INTO t VALUES ({id}, 1)")).await;
+        if id % 2 == 0 {
+            conn.change_user(mysql_async::ChangeUserOpts::default()).await.unwrap();
+        } else {
+            conn.reset().await.unwrap();
+        }
+        client::run(&mut conn, "USE own_writes").await;
+        let query = format!("SELECT COUNT(*) FROM t WHERE id = {id}");
+        assert_eq!(client::text(&mut conn, &query).await, "1", "after COM_CHANGE_USER or a reset");
+    }
     let runs = cluster.runs("own_count").await;
     for replica in 1..3 {
         let mut root = cluster.root(replica).await;

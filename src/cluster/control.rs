@@ -1,0 +1,233 @@
+//! The control task of a Weir that serves: mends what is safe to mend, and replaces a primary that is dead.
+//!
+//! It wakes when the topology says that something is wrong, and looks for itself. While the servers are as they
+//! should be it asks nothing. One thing is done at a time; a primary that falls silent interrupts mending.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::config;
+use crate::gtid::GtidSet;
+use crate::topology::{Health, Topology};
+
+use super::error::ClusterError;
+use super::failover;
+use super::progress::Logged;
+use super::provision;
+use super::replication;
+use super::state::{Lock, State};
+use super::traffic::Traffic;
+use super::world::World;
+
+/// How often the topology is looked at.
+const TICK: Duration = Duration::from_millis(100);
+/// Something must have been wrong for so long before it is mended: restarts and moves by hand look wrong for
+/// a moment.
+const WRONG_FOR: Duration = Duration::from_secs(1);
+/// After a failed attempt the next waits, twice as long each time.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// What the task works on.
+#[derive(Debug)]
+pub struct Control {
+    pub cluster: config::Cluster,
+    pub state_dir: PathBuf,
+    pub topology: Arc<ArcSwap<Topology>>,
+    pub traffic: Arc<dyn Traffic>,
+}
+
+/// How the servers look to the probes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Looks {
+    Right,
+    /// The primary that was there does not answer, and no other is there. Its name.
+    Headless(String),
+    Wrong,
+}
+
+/// What the task remembers between two looks.
+#[derive(Debug)]
+struct Memory {
+    wrong_since: Option<Instant>,
+    next_attempt: Instant,
+    pause: Duration,
+    last_words: String,
+    /// The last primary by name, with what it had executed when it last answered.
+    primary: Option<(String, Option<Arc<GtidSet>>)>,
+}
+
+impl Control {
+    /// Works until `cancel`.
+    pub async fn run(self, cancel: CancellationToken) {
+        let _ended = cancel.run_until_cancelled(self.watch()).await;
+    }
+
+    async fn watch(&self) {
+        let now = Instant::now();
+        let mut memory = Memory {
+            wrong_since: None,
+            next_attempt: now,
+            pause: FIRST_PAUSE,
+            last_words: String::new(),
+            primary: self.recorded(),
+        };
+        loop {
+            tokio::time::sleep(TICK).await;
+            let looks = self.look(&mut memory);
+            let now = Instant::now();
+            if looks == Looks::Right {
+                (memory.wrong_since, memory.pause) = (None, FIRST_PAUSE);
+                memory.last_words.clear();
+                continue;
+            }
+            let since = *memory.wrong_since.get_or_insert(now);
+            let patience = match &looks {
+                Looks::Headless(_) => Duration::ZERO,
+                _ => WRONG_FOR,
+            };
+            if now < since + patience || now < memory.next_attempt {
+                continue;
+            }
+            let done = match looks {
+                Looks::Headless(name) => self.behead(&mut memory, &name, since).await,
+                _ => self.mend(&mut memory).await,
+            };
+            self.note(&mut memory, done);
+        }
+    }
+
+    /// The primary that was written down: it may be dead before it was ever seen.
+    fn recorded(&self) -> Option<(String, Option<Arc<GtidSet>>)> {
+        let state = State::load(&self.state_dir, &self.cluster.name).ok()??;
+        Some((super::node::name(&self.cluster.name, state.primary?), None))
+    }
+
+    /// Success begins anew; a failure is said once, and the next attempt waits longer.
+    fn note(&self, memory: &mut Memory, done: Result<(), ClusterError>) {
+        match done {
+            Ok(()) => {
+                memory.pause = FIRST_PAUSE;
+                memory.next_attempt = Instant::now() + FIRST_PAUSE;
+            }
+            // Somebody works on it: `weir cluster up`, say.
+            Err(ClusterError::Busy { .. }) => memory.next_attempt = Instant::now() + FIRST_PAUSE,
+            Err(error) => {
+                let words = error.to_string();
+                if words != memory.last_words {
+                    tracing::warn!(
+                        cluster = self.cluster.name,
+                        why = words,
+                        "the cluster is not right"
+                    );
+                    memory.last_words = words;
+                }
+                memory.next_attempt = Instant::now() + memory.pause;
+                memory.pause = (memory.pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+
+    fn look(&self, memory: &mut Memory) -> Looks {
+        let topology = self.topology.load();
+        if let Some(primary) = topology.primary() {
+            let known = memory.primary.as_mut().filter(|(name, _)| *name == primary.config.name);
+            match known {
+                Some((_, executed)) => executed.clone_from(&primary.executed),
+                None => {
+                    memory.primary = Some((primary.config.name.clone(), primary.executed.clone()));
+                }
+            }
+            let all = topology.servers.iter().all(|server| server.health == Health::Usable);
+            return if all { Looks::Right } else { Looks::Wrong };
+        }
+        let silent = memory.primary.as_ref().filter(|(name, _)| {
+            let server = topology.servers.iter().find(|server| server.config.name == *name);
+            server.is_some_and(|server| server.silent)
+        });
+        match silent {
+            Some((name, _)) => Looks::Headless(name.clone()),
+            None => Looks::Wrong,
+        }
+    }
+
+    /// Takes the steps that `up` would take, but stops at once when the primary falls silent.
+    async fn mend(&self, memory: &mut Memory) -> Result<(), ClusterError> {
+        let Some((mut world, _lock)) = self.begin().await? else { return Ok(()) };
+        let silent = async {
+            loop {
+                tokio::time::sleep(TICK).await;
+                if matches!(self.look(memory), Looks::Headless(_)) {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            done = Box::pin(provision::reconcile(&mut world, &Logged)) => done.map(|_| ()),
+            () = silent => Ok(()),
+        }
+    }
+
+    /// The primary does not answer: it gets a while to come back, then another takes its place.
+    async fn behead(
+        &self,
+        memory: &mut Memory,
+        name: &str,
+        since: Instant,
+    ) -> Result<(), ClusterError> {
+        let Some((mut world, _lock)) = self.begin().await? else { return Ok(()) };
+        let Some(old) = world.state.primary.filter(|number| world.name(*number) == name) else {
+            drop(_lock);
+            return self.mend(memory).await;
+        };
+        tracing::warn!(primary = name, "the primary does not answer");
+        let stopped =
+            world.engine.container(name).await?.is_some_and(|seen| seen.status == "exited");
+        if stopped {
+            // The engine starts again what fell over by itself, but not what somebody killed.
+            let started = provision::start_container(&mut world, old, &Logged).await;
+            if let Err(error) = started {
+                tracing::warn!(%error, "it could not be started again");
+            }
+        }
+        while since.elapsed() < self.cluster.patience {
+            if !matches!(self.look(memory), Looks::Headless(_)) {
+                return self.come_back(&world, old).await;
+            }
+            self.traffic.look();
+            tokio::time::sleep(TICK).await;
+        }
+        if !self.cluster.failover || world.nodes() < 2 {
+            let cause = "failover is switched off, or there is no replica".to_owned();
+            return Err(ClusterError::NotMoved { cause });
+        }
+        let last_seen = memory.primary.as_ref().and_then(|(_, executed)| executed.as_ref());
+        let last_seen = last_seen.map(ToString::to_string).unwrap_or_default();
+        let traffic = &*self.traffic;
+        let moved = Box::pin(failover::fail_over(&mut world, &last_seen, traffic, &Logged)).await?;
+        tracing::warn!(from = moved.from, to = moved.to, lost = moved.lost, "failed over");
+        Ok(())
+    }
+
+    /// The primary answers again, read-only as every server starts.
+    async fn come_back(&self, world: &World, primary: u32) -> Result<(), ClusterError> {
+        replication::make_writable(world, primary).await?;
+        self.traffic.look();
+        tracing::info!(primary = world.name(primary), "the primary is back");
+        Ok(())
+    }
+
+    /// The world, and the right to change it; `None` when nothing is to be changed: the cluster was never
+    /// made, or it was stopped by `weir cluster down`.
+    async fn begin(&self) -> Result<Option<(World, Lock)>, ClusterError> {
+        let lock = Lock::take(&self.state_dir, &self.cluster.name)?;
+        let state = State::load(&self.state_dir, &self.cluster.name)?;
+        let Some(state) = state.filter(|state| !state.down) else { return Ok(None) };
+        Ok(Some((World::open(&self.cluster, &self.state_dir, state).await?, lock)))
+    }
+}

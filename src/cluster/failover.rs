@@ -1,0 +1,249 @@
+//! The primary is dead: which replica takes its place, and how. The decision is pure.
+//!
+//! Signals: Weir's probes fail, no replica hears the primary any more, and the engine's word on its container.
+//! The order of the steps keeps the promise: the old primary is cut off and its container removed *before*
+//! anybody takes its place; the replica with the most transactions executes all it received; it is
+//! written down; then it may be written to. The old primary's volume stays.
+
+use std::time::Duration;
+
+use crate::gtid::GtidSet;
+
+use super::accounts;
+use super::error::ClusterError;
+use super::progress::Progress;
+use super::promote;
+use super::server;
+use super::sql::{self, Client};
+use super::traffic::{Closed, Traffic};
+use super::world::World;
+
+/// How long the chosen replica may go on applying what it received. Nothing is lost by waiting longer, but
+/// a replica that cannot apply it is no primary.
+const DRAIN_LIMIT: Duration = Duration::from_secs(60);
+
+/// A receiver that has heard nothing for so long, although its source says something every second, hears
+/// nothing; milliseconds.
+const DEAF_AFTER_MS: u64 = 3_000;
+
+/// A replica as it matters when its primary is gone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Candidate {
+    pub node: u32,
+    /// Executed and received.
+    pub has: GtidSet,
+    /// It hears the primary still.
+    pub hears: bool,
+}
+
+/// What to do about a primary that does not answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// It lives: nodes that hear it.
+    Lives(Vec<u32>),
+    /// This node has everything that any other has.
+    Promote(u32),
+    /// No replica answers.
+    Nobody,
+    /// These two have each what the other has not.
+    Contradiction(u32, u32),
+}
+
+/// Who takes the place of a primary that does not answer Weir. Of equals the first.
+pub fn decide(candidates: &[Candidate]) -> Decision {
+    let hearing: Vec<u32> =
+        candidates.iter().filter(|candidate| candidate.hears).map(|c| c.node).collect();
+    if !hearing.is_empty() {
+        return Decision::Lives(hearing);
+    }
+    let Some(mut best) = candidates.first() else { return Decision::Nobody };
+    for candidate in candidates {
+        if !best.has.contains(&candidate.has) {
+            best = candidate;
+        }
+    }
+    match candidates.iter().find(|other| !best.has.contains(&other.has)) {
+        Some(other) => Decision::Contradiction(best.node, other.node),
+        None => Decision::Promote(best.node),
+    }
+}
+
+/// A role that a dead primary lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedOver {
+    pub from: String,
+    pub to: String,
+    /// Transactions that sessions had seen of the old primary and that no replica has received.
+    pub lost: u64,
+}
+
+/// Replaces the primary, if the replicas agree that it is dead. `last_seen`: what the probes saw executed
+/// there, as text; what of it no replica has is lost, and said.
+///
+/// # Errors
+/// Nobody took its place; each says why.
+pub(super) async fn fail_over(
+    world: &mut World,
+    last_seen: &str,
+    traffic: &dyn Traffic,
+    progress: &dyn Progress,
+) -> Result<FailedOver, ClusterError> {
+    let refuse = |cause: String| ClusterError::NotMoved { cause };
+    let Some(old) = world.state.primary else {
+        return Err(refuse("it is not written down which node is the primary".to_owned()));
+    };
+    let _closed = Closed::close(traffic);
+    let mut replicas = Box::pin(reach(world, old)).await;
+    let candidates: Vec<Candidate> = replicas.iter().map(|(seen, _)| seen.clone()).collect();
+    match decide(&candidates) {
+        Decision::Lives(nodes) => {
+            let names: Vec<String> = nodes.iter().map(|node| world.name(*node)).collect();
+            return Err(refuse(format!(
+                "{} does not answer Weir, but {} still hears it",
+                world.name(old),
+                names.join(" and ")
+            )));
+        }
+        Decision::Nobody => {
+            return Err(refuse(format!(
+                "{} does not answer, and no replica does",
+                world.name(old)
+            )));
+        }
+        Decision::Contradiction(a, b) => {
+            return Err(ClusterError::Undecided(format!(
+                "{} and {} each have transactions that the other lacks",
+                world.name(a),
+                world.name(b)
+            )));
+        }
+        Decision::Promote(_) => {}
+    }
+    progress.begin(&format!("cut {} off", world.name(old)));
+    fence(world, old).await?;
+    progress.end();
+    // Nothing comes any more: what they have now is all.
+    for (candidate, client) in &mut replicas {
+        client.run("STOP REPLICA IO_THREAD", "stopping its receiver").await?;
+        candidate.has = everything(client).await?;
+    }
+    let candidates: Vec<Candidate> =
+        replicas.iter().map(|(seen, _)| Candidate { hears: false, ..seen.clone() }).collect();
+    let Decision::Promote(new) = decide(&candidates) else {
+        return Err(ClusterError::Undecided(
+            "the replicas have each what the other lacks, so none can lead them all".to_owned(),
+        ));
+    };
+    let place = replicas.iter().position(|(seen, _)| seen.node == new);
+    let (_, mut leader) = replicas.swap_remove(place.unwrap_or_default());
+    progress.begin(&format!("make {} the primary", world.name(new)));
+    let left = promote::drain(&mut leader, DRAIN_LIMIT).await?;
+    if left > 0 {
+        let name = world.name(new);
+        return Err(refuse(format!("{name} could not apply {left} transactions that it received")));
+    }
+    let lost = lost(&mut leader, last_seen).await?;
+    promote::record(world, new)?;
+    let has_tls = promote::has_tls(&mut leader).await?;
+    let (source, password) = (world.name(new), world.state.replication.clone());
+    let others = replicas.iter_mut();
+    let follow = others.map(|(_, client)| promote::repoint(client, &source, &password, has_tls));
+    let follow = futures_util::future::join_all(follow);
+    let (promoted, followed) =
+        tokio::join!(promote::promote(&mut leader, world.cluster.semi_sync), follow);
+    promoted?;
+    promote::until_seen(traffic, &source).await;
+    progress.end();
+    for result in followed {
+        if let Err(error) = result {
+            progress.note(&error.to_string());
+        }
+    }
+    Ok(FailedOver { from: world.name(old), to: source, lost })
+}
+
+/// Every replica that answers, with what it has.
+async fn reach(world: &World, old: u32) -> Vec<(Candidate, Client)> {
+    let others = (1..=world.nodes()).filter(|node| *node != old);
+    let asked = others.map(|node| async move {
+        let mut client = world.root(node).await.ok()?;
+        match ask(&mut client, node).await {
+            Ok(candidate) => Some((candidate?, client)),
+            Err(error) => {
+                tracing::warn!(%error, "a replica cannot be asked");
+                None
+            }
+        }
+    });
+    futures_util::future::join_all(asked).await.into_iter().flatten().collect()
+}
+
+/// `None` for a server that replicates from nobody: it is no replica of the lost primary.
+async fn ask(client: &mut Client, node: u32) -> Result<Option<Candidate>, ClusterError> {
+    let query = format!(
+        "SELECT service_state = 'ON' AND TIMESTAMPDIFF(MICROSECOND, GREATEST(last_heartbeat_timestamp, \
+         last_queued_transaction_end_queue_timestamp), NOW(6)) < {DEAF_AFTER_MS} * 1000 \
+         FROM performance_schema.replication_connection_status WHERE channel_name = ''"
+    );
+    let rows = client.rows(&query, "asking whether it hears the primary").await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let hears = sql::text_at(row, 0).as_deref() == Some("1");
+    Ok(Some(Candidate { node, has: everything(client).await?, hears }))
+}
+
+async fn everything(client: &mut Client) -> Result<GtidSet, ClusterError> {
+    let doing = "asking what it has";
+    let executed = client.value("SELECT @@global.gtid_executed", doing).await?.unwrap_or_default();
+    let received = promote::received(client).await?;
+    let mut set = GtidSet::default();
+    for text in [executed, received] {
+        set.insert_text(text.as_bytes())
+            .map_err(|error| ClusterError::Undecided(error.to_string()))?;
+    }
+    Ok(set)
+}
+
+/// The old primary can neither be reached nor write: its network goes first, since that works whatever
+/// state it is in; then the container, killed. Its volume stays.
+async fn fence(world: &World, old: u32) -> Result<(), ClusterError> {
+    let name = world.name(old);
+    world.engine.disconnect(&super::node::network_name(&world.cluster.name), &name).await?;
+    world.engine.wake(&name).await?;
+    world.engine.remove_container(&name).await
+}
+
+async fn lost(leader: &mut Client, last_seen: &str) -> Result<u64, ClusterError> {
+    let lost =
+        format!("SELECT GTID_SUBTRACT({}, @@global.gtid_executed)", accounts::string(last_seen));
+    let lost = leader.value(&lost, "asking what was lost").await?.unwrap_or_default();
+    Ok(server::transactions(&lost))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const U: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+
+    fn candidate(node: u32, has: &str) -> Candidate {
+        let mut set = GtidSet::default();
+        set.insert_text(format!("{U}:{has}").as_bytes()).unwrap();
+        Candidate { node, has: set, hears: false }
+    }
+
+    #[test]
+    fn the_one_that_has_most_takes_over() {
+        assert_eq!(decide(&[]), Decision::Nobody);
+        assert_eq!(decide(&[candidate(2, "1-5"), candidate(3, "1-7")]), Decision::Promote(3));
+        assert_eq!(decide(&[candidate(2, "1-7"), candidate(3, "1-7")]), Decision::Promote(2));
+        assert_eq!(decide(&[candidate(2, "1-7"), candidate(3, "1-5")]), Decision::Promote(2));
+        let apart = [candidate(2, "1-7:9"), candidate(3, "1-8")];
+        assert!(matches!(decide(&apart), Decision::Contradiction(..)));
+    }
+
+    #[test]
+    fn a_primary_that_is_heard_is_not_dead() {
+        let hears = Candidate { hears: true, ..candidate(3, "1-5") };
+        assert_eq!(decide(&[candidate(2, "1-9"), hears]), Decision::Lives(vec![3]));
+    }
+}

@@ -1,0 +1,242 @@
+//! The primary's role moves to another node on request, and no client notices but by a pause.
+//!
+//! The order is what keeps every write: statements are held at the door, the open ones end, the old primary
+//! takes no more, the new one has executed everything, it is written down, and only then may it be written to.
+//! Cut off before it is written down, the next `up` (or the control task) opens the old primary again;
+//! after that, it promotes the new one.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::accounts;
+use super::error::ClusterError;
+use super::progress::Progress;
+use super::promote;
+use super::replication::open_for_writes;
+use super::server::{self, Server};
+use super::sql::Client;
+use super::state::{Lock, State};
+use super::traffic::{Closed, NoTraffic, Traffic};
+use super::world::{Facts, World};
+use crate::config;
+
+/// How long the target may take to come near the primary before anything is held.
+const NEAR_LIMIT_SECONDS: u32 = 30;
+/// How long transactions that are open may take to end.
+const INSIDE_LIMIT: Duration = Duration::from_secs(10);
+const INSIDE_POLL: Duration = Duration::from_millis(1);
+/// How long the old primary may take to become read-only: DDL and LOCK TABLES of others delay it.
+const CLOSE_SECONDS: u32 = 5;
+/// How long the target may take to execute the last transactions.
+const LAST_SECONDS: u32 = 10;
+
+/// A role that has moved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    pub from: String,
+    pub to: String,
+    /// How long writes were held.
+    pub held: Duration,
+}
+
+impl std::fmt::Display for Moved {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let held = self.held.as_millis();
+        write!(
+            f,
+            "the primary is {} now, it was {}; writes were held for {held} ms",
+            self.to, self.from
+        )
+    }
+}
+
+/// Everybody who takes part, connected before anything is held.
+struct Cast {
+    old: u32,
+    new: u32,
+    old_client: Client,
+    new_client: Client,
+    /// The other replicas.
+    others: Vec<Client>,
+    has_tls: bool,
+}
+
+/// Moves the primary to the node named `to`, or to the replica that is furthest.
+///
+/// # Errors
+/// Nothing has changed then, unless the error says that it was written down already.
+pub async fn switchover(
+    cluster: &config::Cluster,
+    state_dir: &std::path::Path,
+    to: Option<&str>,
+    traffic: &dyn Traffic,
+    progress: &dyn Progress,
+) -> Result<Moved, ClusterError> {
+    let _lock = Lock::take(state_dir, &cluster.name)?;
+    let state = State::load(state_dir, &cluster.name)?
+        .ok_or_else(|| super::not_built(cluster, state_dir))?;
+    let mut world = World::open(cluster, state_dir, state).await?;
+    let facts = Box::pin(world.look()).await?;
+    let (old, new) = choose(&world, &facts, to)?;
+    progress.begin(&format!("bring {} up to {}", world.name(new), world.name(old)));
+    let mut cast = Box::pin(assemble(&world, &facts, old, new)).await?;
+    come_near(&world, &mut cast).await?;
+    progress.end();
+    progress.begin(&format!("move the primary from {} to {}", world.name(old), world.name(new)));
+    let held = Box::pin(hand_over(&mut world, &mut cast, traffic)).await?;
+    progress.end();
+    let moved = Moved { from: world.name(old), to: world.name(new), held };
+    let Cast { old_client, new_client, others, .. } = cast;
+    for client in others.into_iter().chain([old_client, new_client]) {
+        client.close().await;
+    }
+    // What is left to do (semi-sync of the old primary) is small, and reconciling finds it.
+    Box::pin(super::provision::reconcile(&mut world, progress)).await?;
+    Ok(moved)
+}
+
+/// As [`switchover`] where no Weir serves.
+///
+/// # Errors
+/// As [`switchover`].
+pub async fn switchover_alone(
+    cluster: &config::Cluster,
+    state_dir: &std::path::Path,
+    to: Option<&str>,
+    progress: &dyn Progress,
+) -> Result<Moved, ClusterError> {
+    switchover(cluster, state_dir, to, &NoTraffic, progress).await
+}
+
+/// The primary, and the replica that takes its place.
+fn choose(world: &World, facts: &Facts, to: Option<&str>) -> Result<(u32, u32), ClusterError> {
+    let refuse = |cause: String| ClusterError::NotMoved { cause };
+    let answering: Vec<(u32, &Server)> =
+        facts.nodes.iter().filter_map(|node| Some((node.number, node.server.as_ref()?))).collect();
+    let writable = |server: &Server| !server.seen.read_only && server.seen.source.is_none();
+    let Some((old, _)) = answering.iter().find(|(_, server)| writable(server)) else {
+        return Err(refuse("no node takes writes; `weir cluster status` says why".to_owned()));
+    };
+    let able = |server: &Server| {
+        server.seen.source.is_some_and(|s| s.node == Some(*old) && s.receiver && s.applier)
+    };
+    let Some(name) = to else {
+        let furthest = answering
+            .iter()
+            .filter(|(_, server)| able(server))
+            .max_by_key(|(_, server)| server::transactions(&server.executed));
+        let furthest = furthest.map(|(number, _)| (*old, *number));
+        return furthest.ok_or_else(|| {
+            refuse("no replica replicates from the primary at the moment".to_owned())
+        });
+    };
+    match answering.iter().find(|(number, _)| world.name(*number) == name) {
+        None => Err(refuse(format!("{name} is no node of this cluster, or does not answer"))),
+        Some((number, _)) if number == old => Err(refuse(format!("{name} is the primary"))),
+        Some((_, server)) if !able(server) => {
+            Err(refuse(format!("{name} does not replicate from the primary at the moment")))
+        }
+        Some((number, _)) => Ok((*old, *number)),
+    }
+}
+
+async fn assemble(world: &World, facts: &Facts, old: u32, new: u32) -> Result<Cast, ClusterError> {
+    let mut new_client = world.root_now(new).await?;
+    let has_tls = promote::has_tls(&mut new_client).await?;
+    let mut others = Vec::new();
+    for node in &facts.nodes {
+        let follows = node.server.as_ref().is_some_and(|server| server.seen.source.is_some());
+        if follows && node.number != new {
+            others.push(world.root_now(node.number).await?);
+        }
+    }
+    let old_client = world.root_now(old).await?;
+    Ok(Cast { old, new, old_client, new_client, others, has_tls })
+}
+
+/// Lets the target catch up while writes go on, so that the pause is short.
+async fn come_near(world: &World, cast: &mut Cast) -> Result<(), ClusterError> {
+    if wait_for(cast, NEAR_LIMIT_SECONDS).await? {
+        return Ok(());
+    }
+    let name = world.name(cast.new);
+    Err(ClusterError::NotMoved {
+        cause: format!(
+            "{name} did not catch up within {NEAR_LIMIT_SECONDS} s; `weir cluster status` says what it lacks"
+        ),
+    })
+}
+
+/// Whether the target has executed what the old primary has now.
+async fn wait_for(cast: &mut Cast, seconds: u32) -> Result<bool, ClusterError> {
+    let doing = "waiting for the last transactions";
+    let executed = cast.old_client.value("SELECT @@global.gtid_executed", doing).await?;
+    let executed = accounts::string(&executed.unwrap_or_default());
+    let wait = format!("SELECT WAIT_FOR_EXECUTED_GTID_SET({executed}, {seconds})");
+    Ok(cast.new_client.number(&wait, doing).await? == 0)
+}
+
+/// From the closed door to the open one; how long it was closed.
+async fn hand_over(
+    world: &mut World,
+    cast: &mut Cast,
+    traffic: &dyn Traffic,
+) -> Result<Duration, ClusterError> {
+    let closed = Closed::close(traffic);
+    let started = Instant::now();
+    while traffic.inside() > 0 {
+        if started.elapsed() > INSIDE_LIMIT {
+            let cause = format!(
+                "{} statements or transactions were still under way after {} s; end them, or try again \
+                 at a quieter time",
+                traffic.inside(),
+                INSIDE_LIMIT.as_secs()
+            );
+            return Err(ClusterError::NotMoved { cause });
+        }
+        tokio::time::sleep(INSIDE_POLL).await;
+    }
+    if let Err(error) = close_old(cast).await {
+        // Its connection may be out of step after an error: a new one opens it again.
+        reopen(world, cast.old).await;
+        return Err(error);
+    }
+    promote::record(world, cast.new)?;
+    let source = world.name(cast.new);
+    let password = world.state.replication.clone();
+    let (semi_sync, has_tls) = (world.cluster.semi_sync, cast.has_tls);
+    let others = cast.others.iter_mut().chain([&mut cast.old_client]);
+    let follow = others.map(|client| promote::repoint(client, &source, &password, has_tls));
+    let follow = futures_util::future::join_all(follow);
+    let (promoted, followed) =
+        tokio::join!(promote::promote(&mut cast.new_client, semi_sync), follow);
+    promoted?;
+    promote::until_seen(traffic, &source).await;
+    drop(closed);
+    let held = started.elapsed();
+    followed.into_iter().collect::<Result<Vec<()>, _>>()?;
+    Ok(held)
+}
+
+/// The old primary takes no more writes, and the target has them all.
+async fn close_old(cast: &mut Cast) -> Result<(), ClusterError> {
+    let doing = "making the old primary read-only";
+    cast.old_client.run(&format!("SET SESSION lock_wait_timeout = {CLOSE_SECONDS}"), doing).await?;
+    cast.old_client.run("SET GLOBAL super_read_only = ON", doing).await?;
+    if wait_for(cast, LAST_SECONDS).await? {
+        return Ok(());
+    }
+    let cause = format!("the target did not execute the last transactions within {LAST_SECONDS} s");
+    Err(ClusterError::NotMoved { cause })
+}
+
+async fn reopen(world: &World, old: u32) {
+    let opened = async {
+        let mut client = world.root_now(old).await?;
+        open_for_writes(&mut client).await
+    };
+    if let Err(error) = opened.await {
+        tracing::error!(node = world.name(old), %error, "the old primary could not be opened again");
+    }
+}

@@ -1,0 +1,156 @@
+//! The door to the primary: while the role moves, statements that need the primary wait outside, and whoever
+//! moves it waits until nobody is inside.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use crate::backend::pool::LeaseError;
+use crate::route::{Plan, Target};
+use crate::session::Session;
+use crate::session::statement::Choice;
+use crate::sql::Statement;
+use crate::topology::ServerId;
+
+/// A statement that waits looks again this often, should it have missed the news.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// Shared by all sessions and by whoever moves the primary.
+#[derive(Debug)]
+pub struct Door {
+    closed: AtomicBool,
+    /// Statements and transactions that are under way on the primary.
+    inside: AtomicUsize,
+    /// Told whenever waiting may have become pointless.
+    news: watch::Sender<()>,
+}
+
+impl Default for Door {
+    fn default() -> Self {
+        Self {
+            closed: AtomicBool::new(false),
+            inside: AtomicUsize::new(0),
+            news: watch::Sender::new(()),
+        }
+    }
+}
+
+impl Door {
+    /// Statements and transactions that begin from now on wait; those inside go on.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+    }
+
+    /// Lets everybody in.
+    pub fn open(&self) {
+        self.closed.store(false, Ordering::SeqCst);
+        self.tell();
+    }
+
+    /// How many statements and transactions are under way on the primary.
+    pub fn inside(&self) -> usize {
+        self.inside.load(Ordering::SeqCst)
+    }
+
+    /// The topology has changed: whoever waits for a primary looks again.
+    pub fn tell(&self) {
+        self.news.send_replace(());
+    }
+
+    /// `None` while the door is closed. First counted, then asked: whoever closes the door and then sees
+    /// nobody inside knows that nobody comes.
+    fn enter(self: &Arc<Self>) -> Option<Inside> {
+        self.inside.fetch_add(1, Ordering::SeqCst);
+        let inside = Inside(Arc::clone(self));
+        (!self.closed.load(Ordering::SeqCst)).then_some(inside)
+    }
+}
+
+/// A statement or transaction under way on the primary.
+#[derive(Debug)]
+pub(super) struct Inside(Arc<Door>);
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        self.0.inside.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Session {
+    /// Whether the statement may run now: it does not concern the primary, or the door is open.
+    pub(super) fn may_enter(&mut self, plan: &Plan, choice: &Choice) -> bool {
+        let concerns = match choice {
+            Choice::Server { .. } => plan.target == Target::Primary,
+            // An open transaction has entered, or runs on a replica.
+            Choice::Held => !self.in_transaction(),
+            _ => false,
+        };
+        if !concerns || self.inside.is_some() {
+            return true;
+        }
+        self.inside = self.worker.shared.door.enter();
+        self.inside.is_some()
+    }
+
+    /// Waits for another primary, or for the door to open, until the statement has waited for
+    /// `[proxy] hold_seconds` in all; `false` when that time is over. `since`: when it began to wait.
+    pub(super) async fn hold(&mut self, since: &mut Option<Instant>) -> bool {
+        self.inside = None;
+        let limit = self.worker.shared.config.proxy.hold;
+        let since = *since.get_or_insert_with(Instant::now);
+        let left = limit.saturating_sub(since.elapsed());
+        if left.is_zero() {
+            return false;
+        }
+        let mut news = self.worker.shared.door.news.subscribe();
+        let _ = tokio::time::timeout(left.min(LOOK_AGAIN), news.changed()).await;
+        true
+    }
+
+    /// Whether the statement may be kept until there is a primary again: there was one.
+    pub(super) fn lacks_primary(&self, plan: &Plan, choice: &Choice) -> bool {
+        let topology = self.worker.shared.topology.load();
+        let wants =
+            matches!(plan.target, Target::NoPrimary(_) | Target::Primary | Target::Replicas);
+        matches!(choice, Choice::Nowhere(_)) && wants && topology.had_primary
+    }
+
+    /// Whether nothing was sent and the primary may be back, or be another one, in a moment.
+    pub(super) fn primary_was_not_reached(&self, id: ServerId, error: &LeaseError) -> bool {
+        use crate::backend::connect::ConnectError;
+        let refused = matches!(
+            error,
+            LeaseError::Connect(ConnectError::Refused(_)) | LeaseError::Full { .. }
+        );
+        let topology = self.worker.shared.topology.load();
+        let is_primary = topology.primary().is_none_or(|primary| primary.id == id);
+        !refused && is_primary && topology.had_primary
+    }
+
+    /// Whether the server's word that it is read-only may be answered by waiting: nothing was done, and
+    /// nothing binds the session to that server.
+    pub(super) fn may_wait_for_writable(&self, statement: &Statement) -> bool {
+        !self.in_transaction() && self.pins.is_empty() && statement.count == 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_door_lets_nobody_in_and_everybody_out() {
+        let door = Arc::new(Door::default());
+        let first = door.enter().unwrap();
+        door.close();
+        assert!(door.enter().is_none());
+        assert_eq!(door.inside(), 1);
+        drop(first);
+        assert_eq!(door.inside(), 0);
+        door.open();
+        assert!(door.enter().is_some());
+        assert_eq!(door.inside(), 0);
+    }
+}
