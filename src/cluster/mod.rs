@@ -6,7 +6,9 @@
 //! | file | does |
 //! |---|---|
 //! | `plan` | the difference as named steps; pure |
-//! | `provision`, `replication` | take the steps |
+//! | `provision`, `replication`, `clone` | take the steps |
+//! | `nodes` | removes, replaces, copies anew, restarts one node |
+//! | `options` | has mysqld judge its options before it runs with them |
 //! | `world`, `server` | look |
 //! | `node`, `subnet`, `accounts`, `archive` | what things are made of; pure |
 //! | `docker` | the engine; the only file that names bollard |
@@ -16,9 +18,12 @@
 
 mod accounts;
 mod archive;
+mod clone;
 mod docker;
 mod error;
 mod node;
+mod nodes;
+mod options;
 pub mod plan;
 mod progress;
 mod provision;
@@ -39,6 +44,7 @@ use crate::config;
 /// The account that the monitor logs in with on managed servers.
 pub use accounts::MONITOR as MONITOR_USER;
 pub use error::ClusterError;
+pub use nodes::{Change, Which, change, losses, restart};
 pub use plan::Step;
 pub use progress::{Logged, Progress, Silent};
 pub use state::{State, write_private};
@@ -63,7 +69,7 @@ pub async fn up(
 ) -> Result<ClusterView, ClusterError> {
     let _lock = Lock::take(state_dir, &cluster.name)?;
     let state = match State::load(state_dir, &cluster.name)? {
-        Some(state) => state,
+        Some(state) => state.completed(state_dir, &cluster.name)?,
         None => new_state(cluster, state_dir).await?,
     };
     let mut world = World::open(cluster, state_dir, state).await?;
@@ -97,9 +103,7 @@ pub async fn observe(
     cluster: &config::Cluster,
     state_dir: &Path,
 ) -> Result<ClusterView, ClusterError> {
-    let state =
-        State::load(state_dir, &cluster.name)?.ok_or_else(|| not_built(cluster, state_dir))?;
-    let world = World::open(cluster, state_dir, state).await?;
+    let world = open_existing(cluster, state_dir).await?;
     let facts = Box::pin(world.look()).await?;
     Ok(ClusterView::new(&world, &facts))
 }
@@ -132,6 +136,8 @@ pub async fn destroy(
     let _lock = Lock::take(state_dir, &cluster.name)?;
     let engine = Engine::connect(cluster.docker_host.as_deref()).await?;
     let mut removed = remove_containers(&engine, &cluster.name, false, progress).await?;
+    // Left only by a check of options that was cut off.
+    engine.remove_container(&node::check_name(&cluster.name)).await?;
     for name in engine.volumes(&cluster.name).await? {
         progress.begin(&format!("remove volume {name}"));
         engine.remove_volume(&name).await?;
@@ -176,6 +182,13 @@ async fn new_state(cluster: &config::Cluster, state_dir: &Path) -> Result<State,
     let state = State::generate(cluster)?;
     state.save(state_dir, &cluster.name)?;
     Ok(state)
+}
+
+/// A cluster that was made before.
+async fn open_existing(cluster: &config::Cluster, state_dir: &Path) -> Result<World, ClusterError> {
+    let state =
+        State::load(state_dir, &cluster.name)?.ok_or_else(|| not_built(cluster, state_dir))?;
+    World::open(cluster, state_dir, state).await
 }
 
 /// All at once: a server stops in a second or two, and their order does not matter to the data.

@@ -27,12 +27,18 @@ pub struct State {
     pub root: Secret,
     pub replication: Secret,
     pub monitor: Secret,
+    /// Of the account by which one server copies another's data.
+    pub donor: Secret,
     /// Generated; `application_password` of the configuration goes before it.
     pub application: Secret,
     /// Node n has server id base + n - 1: the published port, unique on one host.
     pub server_id_base: u32,
     /// The network's addresses, once the engine has given some.
     pub subnet: Option<String>,
+    /// Nodes whose data was given up and is being copied anew; a copy that was cut off is seen by this.
+    pub renewing: Vec<u32>,
+    /// Whether the file lacks something that was made up while it was read.
+    incomplete: bool,
 }
 
 /// The file as it is written.
@@ -44,10 +50,15 @@ struct Raw {
     root_password: String,
     replication_password: String,
     monitor_password: String,
+    /// Absent in files of an older Weir.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    donor_password: Option<String>,
     application_password: String,
     server_id_base: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     subnet: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    renewing: Vec<u32>,
 }
 
 impl State {
@@ -77,7 +88,7 @@ impl State {
             );
             return Err(failed("cannot use", &path, &cause));
         }
-        Ok(Some(Self::from_raw(raw)))
+        Self::from_raw(raw).map(Some)
     }
 
     /// A new state with fresh passwords; nothing is written yet.
@@ -86,9 +97,12 @@ impl State {
             root: password()?,
             replication: password()?,
             monitor: password()?,
+            donor: password()?,
             application: password()?,
             server_id_base: u32::from(cluster.port_base),
             subnet: None,
+            renewing: Vec::new(),
+            incomplete: false,
         })
     }
 
@@ -101,13 +115,25 @@ impl State {
             root_password: self.root.expose().to_owned(),
             replication_password: self.replication.expose().to_owned(),
             monitor_password: self.monitor.expose().to_owned(),
+            donor_password: Some(self.donor.expose().to_owned()),
             application_password: self.application.expose().to_owned(),
             server_id_base: self.server_id_base,
             subnet: self.subnet.clone(),
+            renewing: self.renewing.clone(),
         };
         let text = serde_json::to_string_pretty(&raw)
             .map_err(|error| failed("cannot write", &path, &error))?;
         write_private(&path, text.as_bytes()).map_err(|error| failed("cannot write", &path, &error))
+    }
+
+    /// Writes the file when an older Weir made it, which did not know all of today's passwords; before
+    /// anything is made with them.
+    pub(super) fn completed(mut self, state_dir: &Path, name: &str) -> Result<Self, ClusterError> {
+        if self.incomplete {
+            self.save(state_dir, name)?;
+            self.incomplete = false;
+        }
+        Ok(self)
     }
 
     /// Removes the file; it is no error when it is gone already.
@@ -121,15 +147,20 @@ impl State {
         }
     }
 
-    fn from_raw(raw: Raw) -> Self {
-        Self {
+    fn from_raw(raw: Raw) -> Result<Self, ClusterError> {
+        let incomplete = raw.donor_password.is_none();
+        let donor = raw.donor_password.map_or_else(password, |text| Ok(Secret::new(text)))?;
+        Ok(Self {
+            donor,
+            renewing: raw.renewing,
+            incomplete,
             root: Secret::new(raw.root_password),
             replication: Secret::new(raw.replication_password),
             monitor: Secret::new(raw.monitor_password),
             application: Secret::new(raw.application_password),
             server_id_base: raw.server_id_base,
             subnet: raw.subnet,
-        }
+        })
     }
 }
 
@@ -230,6 +261,19 @@ mod tests {
         State::remove(&state_dir, "t").unwrap();
         State::remove(&state_dir, "t").unwrap();
         assert!(State::load(&state_dir, "t").unwrap().is_none());
+    }
+
+    #[test]
+    fn a_file_of_an_older_weir_gets_what_it_lacks_once() {
+        let dir = tempfile::tempdir().unwrap();
+        State::generate(&cluster("t", 1)).unwrap().save(dir.path(), "t").unwrap();
+        let path = State::path(dir.path(), "t");
+        let text = fs::read_to_string(&path).unwrap();
+        let older: Vec<&str> = text.lines().filter(|line| !line.contains("donor")).collect();
+        fs::write(&path, older.join("\n")).unwrap();
+        let state = State::load(dir.path(), "t").unwrap().unwrap();
+        let kept = state.completed(dir.path(), "t").unwrap();
+        assert_eq!(State::load(dir.path(), "t").unwrap().unwrap().donor, kept.donor);
     }
 
     #[test]
