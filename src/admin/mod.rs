@@ -24,6 +24,8 @@ pub fn socket(state_dir: &Path) -> PathBuf {
 pub enum Request {
     /// Move the primary to the node of that name, or to the replica that is furthest.
     Switchover { to: Option<String> },
+    /// Restart the node of that name, or all.
+    Restart { name: Option<String> },
 }
 
 /// What is answered.

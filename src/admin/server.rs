@@ -118,6 +118,16 @@ async fn act(request: Request, subject: &Subject, told: &Told) -> Event {
                 Err(error) => Event::Failed { text: error.to_string() },
             }
         }
+        Request::Restart { name } => {
+            let which = name.map_or(cluster::Which::All, cluster::Which::Named);
+            let traffic = &*subject.traffic;
+            let restarted =
+                Box::pin(cluster::restart(cluster, &subject.state_dir, &which, traffic, told));
+            match restarted.await {
+                Ok(_) => Event::Done { text: String::new() },
+                Err(error) => Event::Failed { text: error.to_string() },
+            }
+        }
     }
 }
 

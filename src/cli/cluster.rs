@@ -1,4 +1,4 @@
-//! `weir cluster up | status | down | destroy`: the managed cluster's life.
+//! `weir cluster up | status | down | destroy ..`: the managed cluster's life.
 //!
 //! What is being done goes to stderr while it is done, results to stdout.
 
@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::ClusterCommand;
+use super::{ClusterCommand, nodes};
 use crate::admin::{Request, client};
-use crate::cluster::{self, ClusterView, NodeView, Progress, ReplicationView};
+use crate::cluster::{self, Change, ClusterView, NodeView, Progress, ReplicationView};
 use crate::config::{Cluster, Config};
 use crate::topology::Role;
 
@@ -35,11 +35,23 @@ pub fn run(command: ClusterCommand, config: &Path) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start a runtime")?;
+    let state_dir = config.proxy.state_dir.as_path();
     runtime.block_on(async {
         match command {
             ClusterCommand::Up => up(&config, cluster).await,
             ClusterCommand::Status { json } => status(&config, cluster, json).await,
             ClusterCommand::Switchover { node } => switchover(&config, cluster, node).await,
+            ClusterCommand::Plan { json } => nodes::plan(cluster, state_dir, json).await,
+            ClusterCommand::Remove { name, yes } => {
+                nodes::change(cluster, state_dir, Change::Remove, &name, yes).await
+            }
+            ClusterCommand::Replace { name, yes } => {
+                nodes::change(cluster, state_dir, Change::Replace, &name, yes).await
+            }
+            ClusterCommand::Reclone { name, yes } => {
+                nodes::change(cluster, state_dir, Change::Reclone, &name, yes).await
+            }
+            ClusterCommand::Restart { name, .. } => nodes::restart(cluster, state_dir, name).await,
             ClusterCommand::Down => down(&config, cluster).await,
             ClusterCommand::Destroy { yes } => destroy(&config, cluster, yes).await,
         }
@@ -172,7 +184,7 @@ fn client_options(config: &Config, view: &ClusterView) -> String {
     )
 }
 
-fn table(view: &ClusterView) -> String {
+pub(super) fn table(view: &ClusterView) -> String {
     let heads = [
         "node",
         "role",
@@ -266,7 +278,7 @@ fn as_json(view: &ClusterView) -> serde_json::Value {
 }
 
 /// A line a step, each with its time; on a terminal the running one turns.
-struct Shown {
+pub(super) struct Shown {
     bar: ProgressBar,
     is_terminal: bool,
     running: Mutex<Running>,
@@ -280,7 +292,7 @@ struct Running {
 }
 
 impl Shown {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let is_terminal = io::stderr().is_terminal();
         let bar = if is_terminal { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
@@ -289,7 +301,7 @@ impl Shown {
         Self { bar, is_terminal, running: Mutex::default() }
     }
 
-    fn clear(&self) {
+    pub(super) fn clear(&self) {
         self.bar.finish_and_clear();
     }
 

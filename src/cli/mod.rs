@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 pub mod check;
 pub mod cluster;
 pub mod explain;
+mod nodes;
 pub mod serve;
 pub mod status;
 mod table;
@@ -100,6 +101,45 @@ pub enum ClusterCommand {
         /// The node that becomes the primary; the replica that is furthest, if none is named
         node: Option<String>,
     },
+    /// Show the steps that `up` would take now, without taking them
+    Plan {
+        /// Print JSON instead of a list
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take a replica out of the cluster, when `replicas` no longer wants it; its data is removed
+    Remove {
+        /// The node, as `status` shows it
+        name: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Make a replica's container and volume anew and copy the data into it
+    Replace {
+        /// The node, as `status` shows it
+        name: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Replace a replica's data in place by a new copy
+    Reclone {
+        /// The node, as `status` shows it
+        name: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Restart a node, or all one by one with the primary last; applies a changed image or options
+    Restart {
+        /// The node, as `status` shows it
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        name: Option<String>,
+        /// All nodes, one by one
+        #[arg(long)]
+        all: bool,
+    },
     /// Stop and remove the containers; the data stays in its volumes
     Down,
     /// Remove the containers and the data
@@ -162,6 +202,13 @@ mod tests {
             assert_eq!(args.command, ClusterCommand::Up);
             assert_eq!(args.config.config, Path::new("x.toml"));
         }
+    }
+
+    #[test]
+    fn restart_takes_one_node_or_all() {
+        assert!(Cli::try_parse_from(["weir", "cluster", "restart"]).is_err());
+        assert!(Cli::try_parse_from(["weir", "cluster", "restart", "weir-1", "--all"]).is_err());
+        assert!(Cli::try_parse_from(["weir", "cluster", "restart", "--all"]).is_ok());
     }
 
     #[test]

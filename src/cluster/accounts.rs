@@ -5,6 +5,7 @@
 //! | `root` | the node itself, the cluster's network | everything; Weir's own changes |
 //! | `weir_replication` | the cluster's network | fetch the binary log, nothing else |
 //! | `weir_monitor` | the cluster's network | see replication status, threads and performance_schema |
+//! | `weir_clone` | the cluster's network | have a server copied (`BACKUP_ADMIN`), nothing else |
 //! | the application's | anywhere | everything in its own database |
 
 use crate::config::Secret;
@@ -14,6 +15,10 @@ use super::subnet::Subnet;
 pub(super) const ROOT: &str = "root";
 pub(super) const REPLICATION: &str = "weir_replication";
 pub const MONITOR: &str = "weir_monitor";
+/// Copies a server for another: <https://dev.mysql.com/doc/refman/8.4/en/clone-plugin-remote.html>.
+pub(super) const DONOR: &str = "weir_clone";
+/// The accounts and the database, as [`Accounts::count_query`] counts them when all are there.
+pub(super) const ALL: u64 = 5;
 
 /// Who and what is to be made on the primary.
 #[derive(Debug, Clone)]
@@ -21,6 +26,7 @@ pub(super) struct Accounts {
     pub subnet: Subnet,
     pub replication: Secret,
     pub monitor: Secret,
+    pub donor: Secret,
     pub application_user: String,
     pub application: Secret,
     pub database: String,
@@ -33,6 +39,7 @@ impl Accounts {
         let inside = self.subnet.account_host();
         let replication = account(REPLICATION, &inside);
         let monitor = account(MONITOR, &inside);
+        let donor = account(DONOR, &inside);
         let application = account(&self.application_user, "%");
         let mut all = vec![format!("CREATE DATABASE IF NOT EXISTS {}", name(&self.database))];
         all.extend(with_password(&replication, &self.replication));
@@ -40,6 +47,8 @@ impl Accounts {
         all.extend(with_password(&monitor, &self.monitor));
         all.push(format!("GRANT REPLICATION CLIENT, PROCESS ON *.* TO {monitor}"));
         all.push(format!("GRANT SELECT ON performance_schema.* TO {monitor}"));
+        all.extend(with_password(&donor, &self.donor));
+        all.push(format!("GRANT BACKUP_ADMIN ON *.* TO {donor}"));
         all.extend(with_password(&application, &self.application));
         all.push(format!(
             "GRANT ALL PRIVILEGES ON {}.* TO {application}",
@@ -48,15 +57,16 @@ impl Accounts {
         all
     }
 
-    /// How many of the three accounts and the database are there: one row, one number, 4 when all.
+    /// How many of the accounts and the database are there: one row, one number, [`ALL`] when all.
     pub(super) fn count_query(&self) -> String {
         let inside = self.subnet.account_host();
         format!(
             "SELECT (SELECT COUNT(*) FROM mysql.user WHERE (user = {} AND host = {inside}) OR (user = {} AND \
-             host = {inside}) OR (user = {} AND host = '%')) + (SELECT COUNT(*) FROM \
-             information_schema.schemata WHERE schema_name = {})",
+             host = {inside}) OR (user = {} AND host = {inside}) OR (user = {} AND host = '%')) + (SELECT \
+             COUNT(*) FROM information_schema.schemata WHERE schema_name = {})",
             string(REPLICATION),
             string(MONITOR),
+            string(DONOR),
             string(&self.application_user),
             string(&self.database),
             inside = string(&inside),
@@ -105,6 +115,7 @@ mod tests {
             subnet: Subnet::parse("172.20.0.0/16").unwrap(),
             replication: Secret::new("r".to_owned()),
             monitor: Secret::new("m".to_owned()),
+            donor: Secret::new("d".to_owned()),
             application_user: "o'app".to_owned(),
             application: Secret::new(r"a\'b".to_owned()),
             database: "my_db`".to_owned(),
@@ -116,6 +127,7 @@ mod tests {
         let all = accounts().statements().join("\n");
         for right in [
             "GRANT REPLICATION SLAVE ON *.* TO 'weir_replication'@'172.20.0.0/255.255.0.0'\n",
+            "GRANT BACKUP_ADMIN ON *.* TO 'weir_clone'@'172.20.0.0/255.255.0.0'\n",
             "GRANT REPLICATION CLIENT, PROCESS ON *.* TO 'weir_monitor'@'172.20.0.0/255.255.0.0'\n",
             r"GRANT ALL PRIVILEGES ON `my\_db```.* TO 'o''app'@'%'",
         ] {

@@ -17,6 +17,7 @@ use crate::topology::{Health, Topology};
 
 use super::error::ClusterError;
 use super::failover;
+use super::plan::Step;
 use super::progress::Logged;
 use super::provision;
 use super::replication;
@@ -168,7 +169,7 @@ impl Control {
             }
         };
         tokio::select! {
-            done = Box::pin(provision::reconcile(&mut world, &Logged)) => done.map(|_| ()),
+            done = Box::pin(mend_all(&mut world)) => done,
             () = silent => Ok(()),
         }
     }
@@ -230,4 +231,26 @@ impl Control {
         let Some(state) = state.filter(|state| !state.down) else { return Ok(None) };
         Ok(Some((World::open(&self.cluster, &self.state_dir, state).await?, lock)))
     }
+}
+
+/// Makes the cluster right. A primary that was replaced because it was dead may have transactions that
+/// reached no replica, so that no client heard of their success; it gets a new copy of the data.
+async fn mend_all(world: &mut World) -> Result<(), ClusterError> {
+    let done = provision::reconcile(world, &Logged).await;
+    let deposed = world.state.deposed.map(|number| (number, world.name(number)));
+    let done = match (done, deposed) {
+        (Err(ClusterError::Diverged { node, from, count, set }), Some((number, name)))
+            if node == name =>
+        {
+            tracing::warn!(node, from, count, set, "the old primary gets a new copy of the data");
+            provision::take(world, Step::GiveUpData(number), &Logged).await?;
+            provision::reconcile(world, &Logged).await
+        }
+        (done, _) => done,
+    };
+    done?;
+    if world.state.deposed.take().is_some() {
+        world.state.save(&world.state_dir, &world.cluster.name)?;
+    }
+    Ok(())
 }

@@ -39,6 +39,19 @@ const HEALTH_RETRIES: i64 = 3;
 /// Failures before this are not counted: a first start, or InnoDB recovery.
 const HEALTH_START_PERIOD: Duration = Duration::from_secs(300);
 
+/// A program that is run to its end may take this long.
+const RUN_LIMIT: Duration = Duration::from_secs(60);
+const RUN_POLL: Duration = Duration::from_millis(100);
+const RUN_LOG_LINES: u32 = 50;
+
+/// A program that was run to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Ended {
+    pub exit_code: i64,
+    /// The last lines that it wrote.
+    pub output: String,
+}
+
 /// A connection to one engine; cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Engine {
@@ -294,6 +307,50 @@ impl Engine {
             .build();
         let chunks: Vec<_> = self.docker.logs(name, Some(options)).collect().await;
         chunks.into_iter().flatten().map(|chunk| chunk.to_string()).collect()
+    }
+
+    /// Runs a program of the image to its end, without network and volumes, and removes the container.
+    pub(super) async fn run_once(
+        &self,
+        name: &str,
+        cluster: &str,
+        image: &str,
+        program: &str,
+        arguments: Vec<String>,
+    ) -> Result<Ended, ClusterError> {
+        // Left by a run that was cut off.
+        self.remove_container(name).await?;
+        let options = CreateContainerOptionsBuilder::default().name(name).build();
+        let body = ContainerCreateBody {
+            image: Some(image.to_owned()),
+            entrypoint: Some(vec![program.to_owned()]),
+            cmd: Some(arguments),
+            labels: Some(HashMap::from([(LABEL_CLUSTER.to_owned(), cluster.to_owned())])),
+            network_disabled: Some(true),
+            ..ContainerCreateBody::default()
+        };
+        let doing = || format!("running {program} in container {name}");
+        let made = Box::pin(self.docker.create_container(Some(options), body)).await;
+        made.map_err(|error| refused(doing(), &error))?;
+        let started = self.docker.start_container(name, None).await;
+        started.map_err(|error| refused(doing(), &error))?;
+        let mut waited = Duration::ZERO;
+        loop {
+            match self.container(name).await? {
+                Some(seen) if matches!(seen.status.as_str(), "exited" | "dead") => {
+                    let output = self.log_tail(name, RUN_LOG_LINES).await;
+                    self.remove_container(name).await?;
+                    return Ok(Ended { exit_code: seen.exit_code, output });
+                }
+                Some(_) if waited < RUN_LIMIT => tokio::time::sleep(RUN_POLL).await,
+                _ => {
+                    self.remove_container(name).await?;
+                    let cause = format!("it had no end within {} s", RUN_LIMIT.as_secs());
+                    return Err(ClusterError::Engine { doing: doing(), cause });
+                }
+            }
+            waited = waited.saturating_add(RUN_POLL);
+        }
     }
 
     /// Names of all containers of the cluster, running or not, by node number.

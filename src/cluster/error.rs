@@ -74,6 +74,33 @@ pub enum ClusterError {
     )]
     Diverged { node: String, from: String, count: u64, set: String },
 
+    #[error("copying the data of {donor} to {node} failed: {cause}. `weir cluster up` tries again")]
+    Copy { node: String, donor: String, cause: String },
+
+    #[error(
+        "{node} needs a copy of the data, but {lacks} has no clone plugin: {cause}. Take an image with \
+         mysql_clone.so for every node, as the official ones and Weir's own"
+    )]
+    NoClonePlugin { node: String, lacks: String, cause: String },
+
+    #[error(
+        "the server of image {image} refuses its options: {words}. Correct {option} in [cluster.options] \
+         or [cluster]; nothing was started"
+    )]
+    Options { image: String, words: String, option: String },
+
+    #[error("cluster {cluster} has no node {name}; its nodes are {nodes}")]
+    NoSuchNode { cluster: String, name: String, nodes: String },
+
+    #[error("{doing} is refused: {cause}. {remedy}")]
+    Refused { doing: String, cause: String, remedy: String },
+
+    #[error(
+        "{node} still lacks transactions of {primary} after {seconds} s, so nothing more is restarted. See \
+         `weir cluster status`, then go on with `weir cluster restart --all`"
+    )]
+    StillBehind { node: String, primary: String, seconds: u64 },
+
     #[error("{0}. Nothing was changed: a human has to decide which data is right")]
     Undecided(String),
 

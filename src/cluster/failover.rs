@@ -143,8 +143,9 @@ pub(super) async fn fail_over(
         return Err(refuse(format!("{name} could not apply {left} transactions that it received")));
     }
     let lost = lost(&mut leader, last_seen).await?;
+    world.state.deposed = Some(old);
     promote::record(world, new)?;
-    let has_tls = promote::has_tls(&mut leader).await?;
+    let has_tls = server::has_tls(&mut leader).await?;
     let (source, password) = (world.name(new), world.state.replication.clone());
     let others = replicas.iter_mut();
     let follow = others.map(|(_, client)| promote::repoint(client, &source, &password, has_tls));

@@ -6,9 +6,11 @@
 //! | file | does |
 //! |---|---|
 //! | `plan` | the difference as named steps; pure |
-//! | `provision`, `replication` | take the steps |
+//! | `provision`, `replication`, `clone` | take the steps |
 //! | `switchover`, `failover`, `promote` | move the primary; `traffic` is what they ask of the proxy |
 //! | `control` | does what is needed while Weir serves |
+//! | `nodes` | removes, replaces, copies anew, restarts one node |
+//! | `options` | has mysqld judge its options before it runs with them |
 //! | `world`, `server` | look |
 //! | `node`, `subnet`, `accounts`, `archive` | what things are made of; pure |
 //! | `docker` | the engine; the only file that names bollard |
@@ -18,11 +20,14 @@
 
 mod accounts;
 mod archive;
+mod clone;
 mod control;
 mod docker;
 mod error;
 pub mod failover;
 mod node;
+mod nodes;
+mod options;
 pub mod plan;
 mod progress;
 mod promote;
@@ -47,6 +52,7 @@ use crate::config;
 pub use accounts::MONITOR as MONITOR_USER;
 pub use control::Control;
 pub use error::ClusterError;
+pub use nodes::{Change, Which, change, losses, restart};
 pub use plan::Step;
 pub use progress::{Logged, Progress, Silent};
 pub use state::{State, write_private};
@@ -71,9 +77,9 @@ pub async fn up(
     state_dir: &Path,
     progress: &dyn Progress,
 ) -> Result<ClusterView, ClusterError> {
-    let _lock = Lock::take(state_dir, &cluster.name)?;
+    let _lock = Lock::wait(state_dir, &cluster.name).await?;
     let state = match State::load(state_dir, &cluster.name)? {
-        Some(state) => state,
+        Some(state) => state.completed(state_dir, &cluster.name)?,
         None => new_state(cluster, state_dir).await?,
     };
     let mut world = World::open(cluster, state_dir, state).await?;
@@ -107,9 +113,7 @@ pub async fn observe(
     cluster: &config::Cluster,
     state_dir: &Path,
 ) -> Result<ClusterView, ClusterError> {
-    let state =
-        State::load(state_dir, &cluster.name)?.ok_or_else(|| not_built(cluster, state_dir))?;
-    let world = World::open(cluster, state_dir, state).await?;
+    let world = open_existing(cluster, state_dir).await?;
     let facts = Box::pin(world.look()).await?;
     Ok(ClusterView::new(&world, &facts))
 }
@@ -124,7 +128,7 @@ pub async fn down(
     state_dir: &Path,
     progress: &dyn Progress,
 ) -> Result<Vec<String>, ClusterError> {
-    let _lock = Lock::take(state_dir, &cluster.name)?;
+    let _lock = Lock::wait(state_dir, &cluster.name).await?;
     let engine = Engine::connect(cluster.docker_host.as_deref()).await?;
     if let Some(mut state) = State::load(state_dir, &cluster.name)? {
         // A Weir that serves would start them again.
@@ -144,9 +148,11 @@ pub async fn destroy(
     state_dir: &Path,
     progress: &dyn Progress,
 ) -> Result<Vec<String>, ClusterError> {
-    let _lock = Lock::take(state_dir, &cluster.name)?;
+    let _lock = Lock::wait(state_dir, &cluster.name).await?;
     let engine = Engine::connect(cluster.docker_host.as_deref()).await?;
     let mut removed = remove_containers(&engine, &cluster.name, false, progress).await?;
+    // Left only by a check of options that was cut off.
+    engine.remove_container(&node::check_name(&cluster.name)).await?;
     for name in engine.volumes(&cluster.name).await? {
         progress.begin(&format!("remove volume {name}"));
         engine.remove_volume(&name).await?;
@@ -191,6 +197,13 @@ async fn new_state(cluster: &config::Cluster, state_dir: &Path) -> Result<State,
     let state = State::generate(cluster)?;
     state.save(state_dir, &cluster.name)?;
     Ok(state)
+}
+
+/// A cluster that was made before.
+async fn open_existing(cluster: &config::Cluster, state_dir: &Path) -> Result<World, ClusterError> {
+    let state =
+        State::load(state_dir, &cluster.name)?.ok_or_else(|| not_built(cluster, state_dir))?;
+    World::open(cluster, state_dir, state).await
 }
 
 /// All at once: a server stops in a second or two, and their order does not matter to the data.

@@ -37,6 +37,17 @@ pub(super) fn name(cluster: &str, number: u32) -> String {
     format!("{cluster}-{number}")
 }
 
+/// The throw-away container in which mysqld judges its options.
+pub(super) fn check_name(cluster: &str) -> String {
+    format!("{cluster}-check-options")
+}
+
+/// The number in a node's name; `None` when it is no name of a node of that cluster.
+pub(super) fn number(cluster: &str, text: &str) -> Option<u32> {
+    let number = text.strip_prefix(cluster)?.strip_prefix('-')?.parse().ok()?;
+    (number > 0 && name(cluster, number) == text).then_some(number)
+}
+
 /// The network's name: the cluster's.
 pub(super) fn network_name(cluster: &str) -> String {
     cluster.to_owned()
@@ -106,7 +117,7 @@ pub(super) fn labels(cluster: &str, number: u32) -> Vec<(String, String)> {
 
 /// mysqld with its options. The operator's come after the defaults, which they may change, and before
 /// those that replication stands on, which they may not.
-fn command(cluster: &Cluster, state: &State, number: u32) -> Vec<String> {
+pub(super) fn command(cluster: &Cluster, state: &State, number: u32) -> Vec<String> {
     let mut words = vec![
         "mysqld".to_owned(),
         format!("--innodb-buffer-pool-size={}M", cluster.buffer_pool_mb),
@@ -179,6 +190,14 @@ mod tests {
         assert!(two.command.contains(&"--server-id=13302".to_owned()));
         assert!(two.command.contains(&"--report-host=t-2".to_owned()));
         assert_eq!(one.environment[1], "MYSQL_ROOT_HOST=172.20.0.0/255.255.0.0");
+    }
+
+    #[test]
+    fn a_number_comes_back_from_a_name() {
+        assert_eq!(number("my-db", "my-db-12"), Some(12));
+        for other in ["my-db", "my-db-0", "my-db-012", "my-db-+1", "my-db-1-copy", "your-db-1"] {
+            assert_eq!(number("my-db", other), None, "{other}");
+        }
     }
 
     #[test]

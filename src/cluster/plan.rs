@@ -7,16 +7,35 @@
 use super::error::ClusterError;
 use super::node;
 
+/// What a blank replica may replay from the binary logs; beyond that copying the data is quicker.
+const REPLAY_MOST_BYTES: u64 = 64 << 20;
+/// A replica that lacks more than this is not copied from: the copy would have to catch up on it again.
+const DONOR_MOST_BEHIND_TRANSACTIONS: u64 = 1_000;
+
 /// One thing to do. Each is harmless when it is done already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Step {
     PullImage,
+    /// Have mysqld judge its options in a container of its own.
+    CheckOptions,
     CreateNetwork,
     CreateVolume(u32),
     CreateContainer(u32),
     StartContainer(u32),
     /// Until the server lets root in.
     WaitHealthy(u32),
+    /// In order, within a minute.
+    StopContainer(u32),
+    RemoveContainer(u32),
+    /// With the data; only on an operator's word.
+    RemoveVolume(u32),
+    /// Write down that the node's data is given up, on an operator's word: from then on it is copied anew.
+    GiveUpData(u32),
+    /// Replace what the node has, which is nothing or given up, by a copy of the donor's data.
+    Clone {
+        node: u32,
+        donor: u32,
+    },
     /// Forget GTIDs of an *empty* server's own first start; checked again right before.
     ClearHistory(u32),
     InstallSemiSync(u32),
@@ -46,16 +65,21 @@ pub enum Step {
 }
 
 impl Step {
-    /// Whether the step needs the engine alone; the others talk to the servers.
+    /// Whether the step needs no server that answers; the others talk to servers.
     pub fn is_of_engine(self) -> bool {
         matches!(
             self,
             Self::PullImage
+                | Self::CheckOptions
                 | Self::CreateNetwork
                 | Self::CreateVolume(_)
                 | Self::CreateContainer(_)
                 | Self::StartContainer(_)
                 | Self::WaitHealthy(_)
+                | Self::StopContainer(_)
+                | Self::RemoveContainer(_)
+                | Self::RemoveVolume(_)
+                | Self::GiveUpData(_)
         )
     }
 
@@ -64,11 +88,19 @@ impl Step {
         let name = |number| node::name(cluster, number);
         match self {
             Self::PullImage => "pull the image".to_owned(),
+            Self::CheckOptions => "check mysqld's options".to_owned(),
             Self::CreateNetwork => format!("create network {}", node::network_name(cluster)),
             Self::CreateVolume(n) => format!("create volume {}", name(n)),
             Self::CreateContainer(n) => format!("create container {}", name(n)),
             Self::StartContainer(n) => format!("start container {}", name(n)),
             Self::WaitHealthy(n) => format!("wait until {} answers", name(n)),
+            Self::StopContainer(n) => format!("stop {}", name(n)),
+            Self::RemoveContainer(n) => format!("remove container {}", name(n)),
+            Self::RemoveVolume(n) => format!("remove volume {} with its data", name(n)),
+            Self::GiveUpData(n) => format!("give up the data of {}", name(n)),
+            Self::Clone { node, donor } => {
+                format!("copy the data of {} to {}", name(donor), name(node))
+            }
             Self::ClearHistory(n) => format!("clear the first start's history on {}", name(n)),
             Self::InstallSemiSync(n) => format!("install the semi-sync plugins on {}", name(n)),
             Self::CreateAccounts(n) => {
@@ -96,7 +128,7 @@ impl Step {
 /// What the configuration asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wanted {
-    /// The primary and the replicas: numbers 1 to `nodes`.
+    /// How many: the primary and the replicas.
     pub nodes: u32,
     pub semi_sync: bool,
     /// The node that was written down as the primary; it is, unless the servers say otherwise.
@@ -108,8 +140,10 @@ pub struct Wanted {
 pub struct Seen {
     pub image: bool,
     pub network: bool,
-    /// Node n at n - 1.
+    /// Node n at n - 1; with gaps where a number is not in use.
     pub nodes: Vec<NodeSeen>,
+    /// Nodes whose data was given up, on an operator's word.
+    pub renewing: Vec<u32>,
 }
 
 /// One node as seen; nothing of it exists by default.
@@ -139,6 +173,12 @@ pub struct ServerSeen {
     pub blank: bool,
     /// `gtid_executed` is not empty.
     pub has_history: bool,
+    /// How many transactions are in `gtid_executed`.
+    pub executed: u64,
+    /// Some of them are no longer in the binary logs.
+    pub purged: bool,
+    /// What all binary logs together take.
+    pub log_bytes: u64,
     pub read_only: bool,
     pub super_read_only: bool,
     /// It will be read-only at its next start.
@@ -180,7 +220,8 @@ pub struct Plan {
 
 /// Compares. An error means that the servers contradict each other and no step is safe.
 pub fn plan(wanted: Wanted, seen: &Seen) -> Result<Plan, ClusterError> {
-    let nodes: Vec<(u32, NodeSeen)> = (1..=wanted.nodes)
+    let nodes: Vec<(u32, NodeSeen)> = members(&seen.in_use(), wanted.nodes)
+        .into_iter()
         .map(|number| {
             let at = usize::try_from(number).unwrap_or(usize::MAX).saturating_sub(1);
             (number, seen.nodes.get(at).cloned().unwrap_or_default())
@@ -191,9 +232,20 @@ pub fn plan(wanted: Wanted, seen: &Seen) -> Result<Plan, ClusterError> {
     let Some(servers) = servers(&nodes) else {
         return Ok(Plan { steps, primary: None, complete: false });
     };
-    let primary = choose_primary(&servers, wanted.primary)?;
-    server_steps(wanted, &servers, primary, &mut steps);
+    let primary = choose_primary(&servers, wanted.primary, &seen.renewing)?;
+    server_steps(wanted, &servers, &seen.renewing, primary, &mut steps);
     Ok(Plan { steps, primary: Some(primary), complete: true })
+}
+
+/// The nodes of the cluster: those in use, also beyond the wanted number, and the smallest free
+/// numbers until there are enough.
+pub fn members(in_use: &[u32], wanted: u32) -> Vec<u32> {
+    let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
+    let missing = wanted.saturating_sub(in_use.len());
+    let free = (1..).filter(|number| !in_use.contains(number)).take(missing);
+    let mut all: Vec<u32> = in_use.iter().copied().chain(free).collect();
+    all.sort_unstable();
+    all
 }
 
 /// The primary as far as the servers that answer can tell; for looking, not for changing.
@@ -203,13 +255,17 @@ pub fn apparent_primary(seen: &Seen, recorded: Option<u32>) -> Option<u32> {
     if answering.iter().all(|(_, server)| server.blank) {
         return None;
     }
-    choose_primary(&answering, recorded).ok()
+    choose_primary(&answering, recorded, &seen.renewing).ok()
 }
 
 /// Everything that has to exist and run before a server can be asked.
 fn engine_steps(seen: &Seen, nodes: &[(u32, NodeSeen)], steps: &mut Vec<Step>) {
-    if !seen.image && nodes.iter().any(|(_, node)| node.container == Life::Missing) {
+    let makes_containers = nodes.iter().any(|(_, node)| node.container == Life::Missing);
+    if !seen.image && makes_containers {
         steps.push(Step::PullImage);
+    }
+    if makes_containers {
+        steps.push(Step::CheckOptions);
     }
     if !seen.network {
         steps.push(Step::CreateNetwork);
@@ -242,11 +298,14 @@ fn servers(nodes: &[(u32, NodeSeen)]) -> Option<Vec<(u32, ServerSeen)>> {
 }
 
 /// The one server that holds data, replicates from nobody and is writable; where none is, the one that was
-/// written down; of empty ones the first.
+/// written down; of empty ones the first. A server whose data was given up is none of them.
 fn choose_primary(
     servers: &[(u32, ServerSeen)],
     recorded: Option<u32>,
+    renewing: &[u32],
 ) -> Result<u32, ClusterError> {
+    let servers: Vec<(u32, ServerSeen)> =
+        servers.iter().copied().filter(|(number, _)| !renewing.contains(number)).collect();
     let list = |numbers: &[u32]| {
         let words: Vec<String> = numbers.iter().map(|number| format!("node {number}")).collect();
         words.join(" and ")
@@ -271,6 +330,7 @@ fn choose_primary(
     }
     if let [first, ..] = numbers(&|_| true).as_slice()
         && holding.is_empty()
+        && renewing.is_empty()
     {
         return Ok(*first);
     }
@@ -279,6 +339,9 @@ fn choose_primary(
         .filter_map(|(_, server)| server.source.and_then(|source| source.node))
         .collect();
     let words = match sources.first() {
+        _ if holding.is_empty() => {
+            format!("{} shall be copied anew, but no other node holds data to copy", list(renewing))
+        }
         Some(source) if !holding.contains(source) => format!(
             "{} hold data and replicate from node {source}, which is empty: its data is gone",
             list(&holding)
@@ -292,15 +355,19 @@ fn choose_primary(
 fn server_steps(
     wanted: Wanted,
     servers: &[(u32, ServerSeen)],
+    renewing: &[u32],
     primary: u32,
     steps: &mut Vec<Step>,
 ) {
-    let semi_sync = wanted.semi_sync && wanted.nodes > 1;
-    for (number, server) in servers {
+    let semi_sync = wanted.semi_sync && servers.len() > 1;
+    let lacks_semi_sync =
+        |server: &ServerSeen| semi_sync && server.semi_sync.available && !server.semi_sync.ready;
+    let copied = to_copy(servers, renewing, primary);
+    for (number, server) in servers.iter().filter(|(number, _)| !copied.contains(number)) {
         if server.blank && server.has_history {
             steps.push(Step::ClearHistory(*number));
         }
-        if semi_sync && server.semi_sync.available && !server.semi_sync.ready {
+        if lacks_semi_sync(server) {
             steps.push(Step::InstallSemiSync(*number));
         }
     }
@@ -318,6 +385,15 @@ fn server_steps(
         if !(server.read_only && server.super_read_only && server.starts_read_only) {
             steps.push(Step::SetReadOnly(*number));
         }
+        if copied.contains(number) {
+            let donor = donor(servers, &copied, primary);
+            steps.push(Step::Clone { node: *number, donor });
+            if lacks_semi_sync(server) {
+                steps.push(Step::InstallSemiSync(*number));
+            }
+            steps.push(Step::ConfigureReplica { node: *number, source: primary });
+            continue;
+        }
         match server.source {
             Some(source) if source.node == Some(primary) => {
                 if !(source.receiver && source.applier) {
@@ -332,6 +408,54 @@ fn server_steps(
         if server.semi_sync.source_on != on {
             steps.push(Step::SemiSyncSource { node: *number, on });
         }
+    }
+}
+
+/// Nodes that get a copy of the data: those that were given up, and blank ones for which the primary's
+/// binary logs are too little or too much.
+fn to_copy(servers: &[(u32, ServerSeen)], renewing: &[u32], primary: u32) -> Vec<u32> {
+    let replay = servers
+        .iter()
+        .find(|(number, _)| *number == primary)
+        .is_none_or(|(_, server)| !server.purged && server.log_bytes <= REPLAY_MOST_BYTES);
+    let wants = |number: u32, server: &ServerSeen| {
+        number != primary && (renewing.contains(&number) || (server.blank && !replay))
+    };
+    servers
+        .iter()
+        .filter(|(number, server)| wants(*number, server))
+        .map(|(number, _)| *number)
+        .collect()
+}
+
+/// Whom to copy from: the replica that is nearest to the primary, to spare that; else the primary.
+fn donor(servers: &[(u32, ServerSeen)], copied: &[u32], primary: u32) -> u32 {
+    let executed = servers.iter().find(|(number, _)| *number == primary);
+    let executed = executed.map_or(0, |(_, server)| server.executed);
+    let follows = |server: &ServerSeen| {
+        server
+            .source
+            .is_some_and(|source| source.node == Some(primary) && source.receiver && source.applier)
+    };
+    servers
+        .iter()
+        .filter(|(number, server)| !copied.contains(number) && follows(server))
+        .map(|(number, server)| (executed.saturating_sub(server.executed), *number))
+        .filter(|(behind, _)| *behind <= DONOR_MOST_BEHIND_TRANSACTIONS)
+        .min()
+        .map_or(primary, |(_, number)| number)
+}
+
+impl Seen {
+    /// Numbers of which something exists, or shall.
+    fn in_use(&self) -> Vec<u32> {
+        let exists = |node: &NodeSeen| node.volume || node.container != Life::Missing;
+        let existing = (1..).zip(&self.nodes).filter(|(_, node)| exists(node));
+        let mut all: Vec<u32> =
+            existing.map(|(number, _)| number).chain(self.renewing.iter().copied()).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
     }
 }
 
@@ -381,7 +505,7 @@ mod tests {
     }
 
     fn world(nodes: Vec<NodeSeen>) -> Seen {
-        Seen { image: true, network: true, nodes }
+        Seen { image: true, network: true, nodes, renewing: Vec::new() }
     }
 
     fn check(seen: &Seen, steps: &[Step]) {
@@ -397,6 +521,7 @@ mod tests {
     fn an_empty_world_needs_everything() {
         let all = [
             PullImage,
+            CheckOptions,
             CreateNetwork,
             CreateVolume(1),
             CreateVolume(2),
@@ -436,7 +561,7 @@ mod tests {
         assert!(!plan.complete);
         assert_eq!(plan.primary, None);
         assert!(plan.steps.iter().all(|step| step.is_of_engine()));
-        assert_eq!(plan.steps.len(), 6);
+        assert_eq!(plan.steps.len(), 7);
     }
 
     #[test]
@@ -453,6 +578,7 @@ mod tests {
         check(
             &world(vec![primary(), NodeSeen::default()]),
             &[
+                CheckOptions,
                 CreateVolume(2),
                 CreateContainer(2),
                 StartContainer(2),
@@ -509,6 +635,7 @@ mod tests {
         let without = Wanted { semi_sync: false, ..WANTED };
         assert_eq!(plan(without, &seen).unwrap().steps, [SemiSyncSource { node: 1, on: false }]);
         let alone = Wanted { nodes: 1, ..WANTED };
+        let seen = world(vec![primary()]);
         assert_eq!(plan(alone, &seen).unwrap().steps, [SemiSyncSource { node: 1, on: false }]);
         let old_primary = changed(replica_of(2), |s| s.semi_sync.source_on = true);
         check(&world(vec![old_primary, primary()]), &[SemiSyncSource { node: 1, on: false }]);
@@ -552,5 +679,73 @@ mod tests {
             SemiSyncSource { node: 1, on: true },
         ];
         check(&world(vec![half, blank()]), &rest);
+    }
+
+    #[test]
+    fn numbers_fill_up_and_nobody_is_left_out() {
+        assert_eq!(members(&[], 3), [1, 2, 3]);
+        assert_eq!(members(&[1, 2], 3), [1, 2, 3]);
+        assert_eq!(members(&[2, 5], 4), [1, 2, 3, 5]);
+        assert_eq!(members(&[1, 3], 2), [1, 3]);
+        assert_eq!(members(&[1, 2, 3, 4], 2), [1, 2, 3, 4]);
+        // Beyond the wanted number a node is a member as any other, with a gap before it or not.
+        check(&world(vec![primary(), replica_of(1), replica_of(1)]), &[]);
+        let gap = world(vec![primary(), NodeSeen::default(), replica_of(1)]);
+        check(&gap, &[]);
+        let three = plan(Wanted { nodes: 3, ..WANTED }, &gap).unwrap().steps;
+        assert_eq!(three.first(), Some(&CheckOptions));
+        assert!(three.contains(&CreateVolume(2)) && !three.contains(&CreateVolume(3)));
+    }
+
+    #[test]
+    fn a_blank_node_replays_little_and_is_given_a_copy_of_much() {
+        let replays = [InstallSemiSync(2), SetReadOnly(2), ConfigureReplica { node: 2, source: 1 }];
+        check(&world(vec![primary(), blank()]), &replays);
+        let copied = |donor| {
+            let node = 2;
+            [
+                SetReadOnly(node),
+                Clone { node, donor },
+                InstallSemiSync(node),
+                ConfigureReplica { node, source: 1 },
+            ]
+        };
+        let purged = changed(primary(), |s| s.purged = true);
+        let large = changed(primary(), |s| s.log_bytes = REPLAY_MOST_BYTES + 1);
+        check(&world(vec![purged.clone(), blank()]), &copied(1));
+        check(&world(vec![large, blank()]), &copied(1));
+        // The nearest replica spares the primary; one that does not follow, or from afar, does not.
+        let ahead = changed(purged, |s| s.executed = 5_000);
+        let near = |executed| changed(replica_of(1), |s| s.executed = executed);
+        check(&world(vec![ahead.clone(), blank(), near(4_990), near(4_999)]), &copied(4));
+        check(&world(vec![ahead.clone(), blank(), near(10)]), &copied(1));
+        let stopped = changed(near(5_000), |s| s.source.as_mut().unwrap().applier = false);
+        let steps = plan(WANTED, &world(vec![ahead, blank(), stopped])).unwrap().steps;
+        assert_eq!(steps[..4], copied(1));
+    }
+
+    #[test]
+    fn what_was_given_up_is_copied_whatever_it_holds() {
+        let renewing = |nodes| Seen { renewing: vec![2], ..world(nodes) };
+        let copied = |donor| [Clone { node: 2, donor }, ConfigureReplica { node: 2, source: 1 }];
+        check(&renewing(vec![primary(), replica_of(1)]), &copied(1));
+        check(&renewing(vec![primary(), replica_of(1), replica_of(1)]), &copied(3));
+        // Cut off: it took writes, or its source is forgotten, or it is gone altogether.
+        let writable = changed(primary(), |s| s.semi_sync.source_on = false);
+        let steps = plan(WANTED, &renewing(vec![primary(), writable])).unwrap().steps;
+        assert_eq!(steps[..2], [SetReadOnly(2), Clone { node: 2, donor: 1 }]);
+        let orphan = changed(replica_of(1), |s| s.source = None);
+        check(&renewing(vec![primary(), orphan]), &copied(1));
+        let seen = renewing(vec![primary()]);
+        let again = plan(Wanted { nodes: 1, ..WANTED }, &seen).unwrap().steps;
+        assert!(again.contains(&CreateVolume(2)) && again.contains(&Clone { node: 2, donor: 1 }));
+        assert_eq!(apparent_primary(&renewing(vec![primary(), primary()]), None), Some(1));
+    }
+
+    #[test]
+    fn the_last_data_there_is_is_not_copied_over() {
+        let seen = Seen { renewing: vec![2], ..world(vec![blank(), replica_of(1)]) };
+        let error = plan(WANTED, &seen).unwrap_err().to_string();
+        assert!(error.contains("no other node holds data"), "{error}");
     }
 }

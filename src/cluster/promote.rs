@@ -97,13 +97,6 @@ pub(super) fn change_source(source: &str, password: &Secret, has_tls: bool) -> S
     )
 }
 
-/// Whether the server offers TLS.
-pub(super) async fn has_tls(client: &mut Client) -> Result<bool, ClusterError> {
-    let query = "SELECT value FROM performance_schema.tls_channel_status WHERE channel = 'mysql_main' AND \
-                 property = 'Enabled'";
-    Ok(client.value(query, "asking whether it has TLS").await?.as_deref() == Some("Yes"))
-}
-
 /// Waits until sessions use that server as the primary.
 pub(super) async fn until_seen(traffic: &dyn Traffic, name: &str) {
     let started = Instant::now();

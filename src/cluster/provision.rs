@@ -8,8 +8,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::archive;
+use super::clone;
+use super::docker::Container;
 use super::error::ClusterError;
 use super::node;
+use super::options;
 use super::plan::{self, Plan, Step};
 use super::progress::Progress;
 use super::replication;
@@ -51,14 +54,7 @@ pub(super) async fn reconcile(
             .collect::<Vec<_>>()
             .join(", ");
         for step in now {
-            let text = step.text(&world.cluster.name);
-            if !progress.allow(step) {
-                return Err(ClusterError::Stopped { before: text });
-            }
-            progress.begin(&text);
-            tracing::debug!(cluster = world.cluster.name, step = text, "cluster step");
-            Box::pin(run(world, step, progress)).await?;
-            progress.end();
+            take(world, step, progress).await?;
         }
     }
     Err(ClusterError::NotSettled { rounds: MAX_ROUNDS, left })
@@ -77,6 +73,31 @@ fn record(world: &mut World, primary: Option<u32>) -> Result<(), ClusterError> {
     state.save(&world.state_dir, &world.cluster.name)
 }
 
+/// Takes one step, telling of it.
+pub(super) async fn take(
+    world: &mut World,
+    step: Step,
+    progress: &dyn Progress,
+) -> Result<(), ClusterError> {
+    let text = step.text(&world.cluster.name);
+    if !progress.allow(step) {
+        return Err(ClusterError::Stopped { before: text });
+    }
+    progress.begin(&text);
+    tracing::debug!(cluster = world.cluster.name, step = text, "cluster step");
+    Box::pin(run(world, step, progress)).await?;
+    progress.end();
+    Ok(())
+}
+
+/// Whether the container was made with another image or other options than are wanted now.
+pub(super) fn is_outdated(world: &World, number: u32, made: &Container) -> bool {
+    let wanted = world.subnet().map(|subnet| spec(world, subnet, number));
+    let wanted =
+        wanted.and_then(|spec| spec.labels.into_iter().find(|(key, _)| key == node::LABEL_SPEC));
+    wanted.map(|(_, sum)| sum) != made.spec
+}
+
 /// The steps until the servers have to be looked at again; `None` when there is nothing to do.
 fn this_round(plan: &Plan) -> Option<Vec<Step>> {
     let engine: Vec<Step> = plan.steps.iter().copied().filter(|step| step.is_of_engine()).collect();
@@ -89,21 +110,23 @@ fn this_round(plan: &Plan) -> Option<Vec<Step>> {
 
 /// What the operator should know although nothing is done about it.
 fn notes(world: &World, facts: &Facts, progress: &dyn Progress) {
-    for name in &facts.extra {
+    if facts.surplus > 0 {
         progress.note(&format!(
-            "{name} is of this cluster but beyond replicas = {}; it is left as it is",
+            "the cluster has {} nodes, {} beyond replicas = {}; they stay until `weir cluster remove NAME`",
+            facts.nodes.len(),
+            facts.surplus,
             world.cluster.replicas
         ));
     }
     for node in &facts.nodes {
-        let wanted = world.subnet().map(|subnet| spec(world, subnet, node.number));
-        let wanted = wanted
-            .and_then(|spec| spec.labels.into_iter().find(|(key, _)| key == node::LABEL_SPEC));
-        let made = node.container.as_ref().and_then(|container| container.spec.clone());
-        if wanted.map(|(_, sum)| sum) != made {
+        if node
+            .container
+            .as_ref()
+            .is_some_and(|container| is_outdated(world, node.number, container))
+        {
             progress.note(&format!(
                 "{} was made with another image or other options than [cluster] now says; `weir cluster \
-                 down` and `up` apply them",
+                 restart --all` applies them",
                 world.name(node.number)
             ));
         }
@@ -122,6 +145,7 @@ async fn run(world: &mut World, step: Step, progress: &dyn Progress) -> Result<(
         Step::PullImage => {
             world.engine.pull(&world.cluster.image, &|text| progress.detail(text)).await
         }
+        Step::CheckOptions => options::check(world).await,
         Step::CreateNetwork => create_network(world).await,
         Step::CreateVolume(number) => {
             let labels = node::labels(&world.cluster.name, number);
@@ -132,7 +156,16 @@ async fn run(world: &mut World, step: Step, progress: &dyn Progress) -> Result<(
             world.engine.create_container(&spec).await
         }
         Step::StartContainer(number) => start_container(world, number, progress).await,
-        Step::WaitHealthy(number) => wait_until_answers(world, number, progress).await,
+        Step::WaitHealthy(number) => {
+            let container = world.engine.container(&world.name(number)).await?;
+            let restarts = container.map_or(0, |container| container.restarts);
+            wait_until_answers(world, number, restarts, progress).await
+        }
+        Step::StopContainer(number) => world.engine.stop(&world.name(number)).await,
+        Step::RemoveContainer(number) => world.engine.remove_container(&world.name(number)).await,
+        Step::RemoveVolume(number) => world.engine.remove_volume(&world.name(number)).await,
+        Step::GiveUpData(number) => give_up_data(world, number),
+        Step::Clone { node, donor } => clone::fill(world, node, donor, progress).await,
         Step::ClearHistory(number) => replication::clear_history(world, number).await,
         Step::InstallSemiSync(number) => replication::install_semi_sync(world, number).await,
         Step::CreateAccounts(number) => create_accounts(world, number).await,
@@ -149,11 +182,11 @@ async fn run(world: &mut World, step: Step, progress: &dyn Progress) -> Result<(
     }
 }
 
-fn spec(world: &World, subnet: Subnet, number: u32) -> node::ContainerSpec {
+pub(super) fn spec(world: &World, subnet: Subnet, number: u32) -> node::ContainerSpec {
     node::container(&world.cluster, &world.state, subnet, number)
 }
 
-fn known_subnet(world: &World) -> Result<Subnet, ClusterError> {
+pub(super) fn known_subnet(world: &World) -> Result<Subnet, ClusterError> {
     world.subnet().ok_or_else(|| ClusterError::Engine {
         doing: "creating a container".to_owned(),
         cause: "the cluster's network has no addresses yet; run `weir cluster up` again".to_owned(),
@@ -251,9 +284,11 @@ pub(super) async fn start_container(
     world.engine.start(&spec).await
 }
 
-async fn wait_until_answers(
+/// Until root gets in. `restarts` is how often the engine had started the container again before.
+pub(super) async fn wait_until_answers(
     world: &World,
     number: u32,
+    restarts: i64,
     progress: &dyn Progress,
 ) -> Result<(), ClusterError> {
     let name = world.name(number);
@@ -262,8 +297,8 @@ async fn wait_until_answers(
         let container = world.engine.container(&name).await?;
         let gave_up = match container {
             None => Some("was removed while it started".to_owned()),
-            Some(seen) if seen.restarts >= MAX_RESTARTS => {
-                Some(format!("ended {} times in a row (status {})", seen.restarts, seen.exit_code))
+            Some(seen) if seen.restarts.saturating_sub(restarts) >= MAX_RESTARTS => {
+                Some(format!("ended {MAX_RESTARTS} times in a row (status {})", seen.exit_code))
             }
             Some(seen) if matches!(seen.status.as_str(), "exited" | "dead") => {
                 Some(format!("ended with status {}", seen.exit_code))
@@ -294,6 +329,20 @@ async fn wait_until_answers(
         progress.detail(&format!("{} s", waited.as_secs()));
         tokio::time::sleep(ANSWER_POLL).await;
     }
+}
+
+/// Starts a container that ended, as it is.
+pub(super) async fn start_again(world: &World, number: u32) -> Result<(), ClusterError> {
+    world.engine.start(&spec(world, known_subnet(world)?, number)).await
+}
+
+/// Written down first, so that whatever is cut off after it is gone on with.
+fn give_up_data(world: &mut World, number: u32) -> Result<(), ClusterError> {
+    if !world.state.renewing.contains(&number) {
+        world.state.renewing.push(number);
+        world.state.save(&world.state_dir, &world.cluster.name)?;
+    }
+    Ok(())
 }
 
 async fn create_accounts(world: &World, number: u32) -> Result<(), ClusterError> {

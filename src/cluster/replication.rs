@@ -49,27 +49,13 @@ pub(super) async fn clear_history(world: &World, number: u32) -> Result<(), Clus
 pub(super) async fn install_semi_sync(world: &World, number: u32) -> Result<(), ClusterError> {
     let mut client = world.root_now(number).await?;
     let doing = "installing the semi-sync plugins";
-    let was_locked = client.number("SELECT @@global.super_read_only", doing).await? == 1;
-    if was_locked {
-        // Root may write while read_only itself stays on.
-        client.run("SET GLOBAL super_read_only = OFF", doing).await?;
-    }
-    client.run("SET SESSION sql_log_bin = OFF", doing).await?;
     for (plugin, file) in [
         ("rpl_semi_sync_source", "semisync_source.so"),
         ("rpl_semi_sync_replica", "semisync_replica.so"),
     ] {
-        let query = format!(
-            "SELECT COUNT(*) FROM information_schema.plugins WHERE plugin_name = '{plugin}'"
-        );
-        if client.number(&query, doing).await? == 0 {
-            client.run(&format!("INSTALL PLUGIN {plugin} SONAME '{file}'"), doing).await?;
-        }
+        install_plugin(&mut client, plugin, file).await?;
     }
     client.run("SET PERSIST rpl_semi_sync_replica_enabled = ON", doing).await?;
-    if was_locked {
-        client.run("SET GLOBAL super_read_only = ON", doing).await?;
-    }
     // A receiver that runs already asks for receipts only when it connects anew.
     if server::replication(&mut client)
         .await?
@@ -80,6 +66,32 @@ pub(super) async fn install_semi_sync(world: &World, number: u32) -> Result<(), 
     }
     client.close().await;
     Ok(())
+}
+
+/// Installs a plugin on that server alone, where it is not there yet.
+pub(super) async fn install_plugin(
+    client: &mut Client,
+    plugin: &str,
+    file: &str,
+) -> Result<(), ClusterError> {
+    let doing = format!("installing the plugin {plugin}");
+    let query =
+        format!("SELECT COUNT(*) FROM information_schema.plugins WHERE plugin_name = '{plugin}'");
+    if client.number(&query, &doing).await? > 0 {
+        return Ok(());
+    }
+    let was_locked = client.number("SELECT @@global.super_read_only", &doing).await? == 1;
+    if was_locked {
+        // Root may write while read_only itself stays on.
+        client.run("SET GLOBAL super_read_only = OFF", &doing).await?;
+    }
+    client.run("SET SESSION sql_log_bin = OFF", &doing).await?;
+    let installed = client.run(&format!("INSTALL PLUGIN {plugin} SONAME '{file}'"), &doing).await;
+    client.run("SET SESSION sql_log_bin = ON", &doing).await?;
+    if was_locked {
+        client.run("SET GLOBAL super_read_only = ON", &doing).await?;
+    }
+    installed
 }
 
 /// Whether commits wait for a receipt; kept over restarts.
@@ -160,7 +172,7 @@ pub(super) async fn follow(
     let mut client = world.root_now(number).await?;
     check_histories(world, &mut client, &mut from, number, source).await?;
     let doing = "setting up replication";
-    let has_tls = promote::has_tls(&mut from).await?;
+    let has_tls = server::has_tls(&mut from).await?;
     from.close().await;
     if server::replication(&mut client).await?.is_some() {
         client.run("STOP REPLICA", doing).await?;
@@ -219,19 +231,37 @@ async fn catch_up(
     source: u32,
     progress: &dyn Progress,
 ) -> Result<(), ClusterError> {
-    let doing = "waiting for it to catch up";
-    let mut from = world.root_now(source).await?;
-    let executed = from.value("SELECT @@global.gtid_executed", doing).await?.unwrap_or_default();
-    from.close().await;
+    let executed = executed(world, source).await?;
     progress.detail("catching up");
-    let wait = format!(
-        "SELECT WAIT_FOR_EXECUTED_GTID_SET({}, {CATCH_UP_SECONDS})",
-        accounts::string(&executed)
-    );
-    if client.number(&wait, doing).await? != 0 {
+    if !has_executed(client, &executed, CATCH_UP_SECONDS).await? {
         progress.note(&format!("{} is still catching up", world.name(number)));
     }
     Ok(())
+}
+
+/// The transactions that a server has, as a GTID set.
+pub(super) async fn executed(world: &World, number: u32) -> Result<String, ClusterError> {
+    let mut client = world.root_now(number).await?;
+    let query = "SELECT @@global.gtid_executed";
+    let executed = client.value(query, "asking for its transactions").await?.unwrap_or_default();
+    client.close().await;
+    Ok(executed)
+}
+
+/// Waits until the server has executed the set; whether it has, at the latest after so many seconds.
+pub(super) async fn has_executed(
+    client: &mut Client,
+    set: &str,
+    seconds: u32,
+) -> Result<bool, ClusterError> {
+    let wait = format!("SELECT WAIT_FOR_EXECUTED_GTID_SET({}, {seconds})", accounts::string(set));
+    Ok(client.number(&wait, "waiting for it to catch up").await? == 0)
+}
+
+/// What of the set the server has not executed.
+pub(super) async fn beyond(client: &mut Client, set: &str) -> Result<String, ClusterError> {
+    let query = format!("SELECT GTID_SUBTRACT({}, @@global.gtid_executed)", accounts::string(set));
+    Ok(client.value(&query, "comparing histories").await?.unwrap_or_default())
 }
 
 /// Auto-position works only when the node has nothing of its own and lacks nothing that is gone.
@@ -244,9 +274,7 @@ async fn check_histories(
 ) -> Result<(), ClusterError> {
     let doing = "comparing histories";
     let executed = client.value("SELECT @@global.gtid_executed", doing).await?.unwrap_or_default();
-    let own =
-        format!("SELECT GTID_SUBTRACT({}, @@global.gtid_executed)", accounts::string(&executed));
-    let own = from.value(&own, doing).await?.unwrap_or_default();
+    let own = beyond(from, &executed).await?;
     if !own.is_empty() {
         return Err(ClusterError::Diverged {
             node: world.name(number),
@@ -264,10 +292,11 @@ async fn check_histories(
             from: world.name(source),
             cause: format!(
                 "{} transactions that it lacks are no longer in the binary logs of {} ({}), so it cannot \
-                 start from nothing; it needs a copy of the data",
+                 start from nothing; `weir cluster reclone {}` gives it a copy of the data",
                 server::transactions(&gone),
                 world.name(source),
                 shortened(&gone),
+                world.name(number),
             ),
         });
     }
@@ -275,7 +304,7 @@ async fn check_histories(
 }
 
 /// A GTID set for a message: all of it, or its beginning.
-fn shortened(set: &str) -> String {
+pub(super) fn shortened(set: &str) -> String {
     const MOST_CHARS: usize = 120;
     let one_line: String = set.split_whitespace().collect();
     if one_line.chars().count() <= MOST_CHARS {

@@ -56,7 +56,8 @@ pub(super) async fn look(
         .rows(
             "SELECT @@version, @@version_comment, @@global.read_only, @@global.super_read_only, \
              @@global.gtid_executed, (SELECT COUNT(*) FROM performance_schema.persisted_variables WHERE \
-             variable_name IN ('read_only', 'super_read_only') AND variable_value = 'ON')",
+             variable_name IN ('read_only', 'super_read_only') AND variable_value = 'ON'), \
+             @@global.gtid_purged",
             doing,
         )
         .await
@@ -76,12 +77,15 @@ pub(super) async fn look(
     let seen = ServerSeen {
         blank: foreign == 0 && source.is_none(),
         has_history: !executed.is_empty(),
+        executed: transactions(&executed),
+        purged: !fact(6).is_empty(),
+        log_bytes: log_bytes(client).await?,
         read_only: fact(2) == "1",
         super_read_only: fact(3) == "1",
         starts_read_only: fact(5) == "2",
         source,
         semi_sync: semi_sync(client).await?,
-        accounts: client.number(&wanted.count_query(), doing).await? == 4,
+        accounts: client.number(&wanted.count_query(), doing).await? == accounts::ALL,
     };
     Ok(Server { version, executed, seen, replication })
 }
@@ -103,6 +107,20 @@ pub(super) async fn replication(client: &mut Client) -> Result<Option<Replicatio
                 .join("; "),
         }
     }))
+}
+
+/// Whether the server takes connections with TLS.
+pub(super) async fn has_tls(client: &mut Client) -> Result<bool, ClusterError> {
+    let query = "SELECT value FROM performance_schema.tls_channel_status WHERE channel = 'mysql_main' AND \
+                 property = 'Enabled'";
+    Ok(client.value(query, "asking whether it has TLS").await?.as_deref() == Some("Yes"))
+}
+
+/// Bytes of all binary logs that the server still has.
+async fn log_bytes(client: &mut Client) -> Result<u64, ClusterError> {
+    let rows = client.rows("SHOW BINARY LOGS", "asking for its binary logs").await?;
+    let sizes = rows.iter().filter_map(|row| field(row, "File_size").parse::<u64>().ok());
+    Ok(sizes.fold(0, u64::saturating_add))
 }
 
 /// How many transactions a GTID set names: `uuid:1-5:7,uuid:tag:3` has seven.

@@ -39,6 +39,16 @@ pub(super) enum NoLogin {
     Unreachable(String),
 }
 
+/// How a long statement ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Ended {
+    Done,
+    /// With the server's number for the error.
+    Refused(u16),
+    /// The connection broke.
+    Lost(String),
+}
+
 /// A logged-in connection.
 #[derive(Debug)]
 pub(super) struct Client {
@@ -126,6 +136,20 @@ impl Client {
                 Err(self.failed(doing, format!("no answer in {} s", STATEMENT_LIMIT.as_secs())))
             }
         }
+    }
+
+    /// Runs a statement that holds a password and may take hours: whoever calls watches it.
+    pub(super) async fn run_secret_to_end(&mut self, sql: &str) -> Ended {
+        match self.conn.query_drop(sql).await {
+            Ok(()) => Ended::Done,
+            Err(mysql_async::Error::Server(error)) => Ended::Refused(error.code),
+            Err(error) => Ended::Lost(error.to_string()),
+        }
+    }
+
+    /// Whom it is connected to: "weir-1".
+    pub(super) fn node(&self) -> &str {
+        &self.node
     }
 
     fn failed(&self, doing: &str, cause: String) -> ClusterError {

@@ -8,6 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,9 @@ use crate::config::{Cluster, Secret};
 
 use super::error::ClusterError;
 
+/// How long a command waits for another that changes the same cluster.
+const LOCK_WAIT: Duration = Duration::from_secs(20);
+const LOCK_POLL: Duration = Duration::from_millis(50);
 /// The layout of the file; another number is refused.
 const VERSION: u32 = 1;
 /// Characters of a generated password: 24 of 62 kinds are 142 bits, and MySQL takes at most 32 for
@@ -27,6 +31,8 @@ pub struct State {
     pub root: Secret,
     pub replication: Secret,
     pub monitor: Secret,
+    /// Of the account by which one server copies another's data.
+    pub donor: Secret,
     /// Generated; `application_password` of the configuration goes before it.
     pub application: Secret,
     /// Node n has server id base + n - 1: the published port, unique on one host.
@@ -38,8 +44,15 @@ pub struct State {
     pub primary: Option<u32>,
     /// How often the role has moved.
     pub epoch: u64,
+    /// A node that lost the role because it was dead: its data is copied anew should it have transactions of its
+    /// own, which no client was promised.
+    pub deposed: Option<u32>,
     /// `weir cluster down` was said: nobody is to start anything until `up`.
     pub down: bool,
+    /// Nodes whose data was given up and is being copied anew; a copy that was cut off is seen by this.
+    pub renewing: Vec<u32>,
+    /// Whether the file lacks something that was made up while it was read.
+    incomplete: bool,
 }
 
 /// The file as it is written.
@@ -51,6 +64,9 @@ struct Raw {
     root_password: String,
     replication_password: String,
     monitor_password: String,
+    /// Absent in files of an older Weir.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    donor_password: Option<String>,
     application_password: String,
     server_id_base: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -59,8 +75,12 @@ struct Raw {
     primary: Option<u32>,
     #[serde(default)]
     epoch: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    deposed: Option<u32>,
     #[serde(default)]
     down: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    renewing: Vec<u32>,
 }
 
 impl State {
@@ -90,7 +110,7 @@ impl State {
             );
             return Err(failed("cannot use", &path, &cause));
         }
-        Ok(Some(Self::from_raw(raw)))
+        Self::from_raw(raw).map(Some)
     }
 
     /// A new state with fresh passwords; nothing is written yet.
@@ -99,12 +119,16 @@ impl State {
             root: password()?,
             replication: password()?,
             monitor: password()?,
+            donor: password()?,
             application: password()?,
             server_id_base: u32::from(cluster.port_base),
             subnet: None,
             primary: None,
             epoch: 0,
+            deposed: None,
             down: false,
+            renewing: Vec::new(),
+            incomplete: false,
         })
     }
 
@@ -117,16 +141,29 @@ impl State {
             root_password: self.root.expose().to_owned(),
             replication_password: self.replication.expose().to_owned(),
             monitor_password: self.monitor.expose().to_owned(),
+            donor_password: Some(self.donor.expose().to_owned()),
             application_password: self.application.expose().to_owned(),
             server_id_base: self.server_id_base,
             subnet: self.subnet.clone(),
             primary: self.primary,
             epoch: self.epoch,
+            deposed: self.deposed,
             down: self.down,
+            renewing: self.renewing.clone(),
         };
         let text = serde_json::to_string_pretty(&raw)
             .map_err(|error| failed("cannot write", &path, &error))?;
         write_private(&path, text.as_bytes()).map_err(|error| failed("cannot write", &path, &error))
+    }
+
+    /// Writes the file when an older Weir made it, which did not know all of today's passwords; before
+    /// anything is made with them.
+    pub(super) fn completed(mut self, state_dir: &Path, name: &str) -> Result<Self, ClusterError> {
+        if self.incomplete {
+            self.save(state_dir, name)?;
+            self.incomplete = false;
+        }
+        Ok(self)
     }
 
     /// Removes the file; it is no error when it is gone already.
@@ -140,8 +177,13 @@ impl State {
         }
     }
 
-    fn from_raw(raw: Raw) -> Self {
-        Self {
+    fn from_raw(raw: Raw) -> Result<Self, ClusterError> {
+        let incomplete = raw.donor_password.is_none();
+        let donor = raw.donor_password.map_or_else(password, |text| Ok(Secret::new(text)))?;
+        Ok(Self {
+            donor,
+            renewing: raw.renewing,
+            incomplete,
             root: Secret::new(raw.root_password),
             replication: Secret::new(raw.replication_password),
             monitor: Secret::new(raw.monitor_password),
@@ -150,8 +192,9 @@ impl State {
             subnet: raw.subnet,
             primary: raw.primary,
             epoch: raw.epoch,
+            deposed: raw.deposed,
             down: raw.down,
-        }
+        })
     }
 }
 
@@ -170,6 +213,20 @@ impl Drop for Lock {
 }
 
 impl Lock {
+    /// As [`Lock::take`], but waits a while for whoever has it: a Weir that serves mends things for a moment
+    /// at a time.
+    pub(super) async fn wait(state_dir: &Path, name: &str) -> Result<Self, ClusterError> {
+        let started = tokio::time::Instant::now();
+        loop {
+            match Self::take(state_dir, name) {
+                Err(ClusterError::Busy { .. }) if started.elapsed() < LOCK_WAIT => {
+                    tokio::time::sleep(LOCK_POLL).await;
+                }
+                done => return done,
+            }
+        }
+    }
+
     /// Takes the lock, or says who has it by an error; never waits.
     pub(super) fn take(state_dir: &Path, name: &str) -> Result<Self, ClusterError> {
         make_directory(state_dir).map_err(|error| failed("cannot make", state_dir, &error))?;
@@ -256,6 +313,19 @@ mod tests {
         State::remove(&state_dir, "t").unwrap();
         State::remove(&state_dir, "t").unwrap();
         assert!(State::load(&state_dir, "t").unwrap().is_none());
+    }
+
+    #[test]
+    fn a_file_of_an_older_weir_gets_what_it_lacks_once() {
+        let dir = tempfile::tempdir().unwrap();
+        State::generate(&cluster("t", 1)).unwrap().save(dir.path(), "t").unwrap();
+        let path = State::path(dir.path(), "t");
+        let text = fs::read_to_string(&path).unwrap();
+        let older: Vec<&str> = text.lines().filter(|line| !line.contains("donor")).collect();
+        fs::write(&path, older.join("\n")).unwrap();
+        let state = State::load(dir.path(), "t").unwrap().unwrap();
+        let kept = state.completed(dir.path(), "t").unwrap();
+        assert_eq!(State::load(dir.path(), "t").unwrap().unwrap().donor, kept.donor);
     }
 
     #[test]

@@ -73,26 +73,37 @@ pub async fn switchover(
     traffic: &dyn Traffic,
     progress: &dyn Progress,
 ) -> Result<Moved, ClusterError> {
-    let _lock = Lock::take(state_dir, &cluster.name)?;
+    let _lock = Lock::wait(state_dir, &cluster.name).await?;
     let state = State::load(state_dir, &cluster.name)?
         .ok_or_else(|| super::not_built(cluster, state_dir))?;
     let mut world = World::open(cluster, state_dir, state).await?;
+    let moved = Box::pin(within(&mut world, to, traffic, progress)).await?;
+    // What is left to do (semi-sync of the old primary) is small, and reconciling finds it.
+    Box::pin(super::provision::reconcile(&mut world, progress)).await?;
+    Ok(moved)
+}
+
+/// As [`switchover`], for one who has the right to change the cluster already.
+pub(super) async fn within(
+    world: &mut World,
+    to: Option<&str>,
+    traffic: &dyn Traffic,
+    progress: &dyn Progress,
+) -> Result<Moved, ClusterError> {
     let facts = Box::pin(world.look()).await?;
-    let (old, new) = choose(&world, &facts, to)?;
+    let (old, new) = choose(world, &facts, to)?;
     progress.begin(&format!("bring {} up to {}", world.name(new), world.name(old)));
-    let mut cast = Box::pin(assemble(&world, &facts, old, new)).await?;
-    come_near(&world, &mut cast).await?;
+    let mut cast = Box::pin(assemble(world, &facts, old, new)).await?;
+    come_near(world, &mut cast).await?;
     progress.end();
     progress.begin(&format!("move the primary from {} to {}", world.name(old), world.name(new)));
-    let held = Box::pin(hand_over(&mut world, &mut cast, traffic)).await?;
+    let held = Box::pin(hand_over(world, &mut cast, traffic)).await?;
     progress.end();
     let moved = Moved { from: world.name(old), to: world.name(new), held };
     let Cast { old_client, new_client, others, .. } = cast;
     for client in others.into_iter().chain([old_client, new_client]) {
         client.close().await;
     }
-    // What is left to do (semi-sync of the old primary) is small, and reconciling finds it.
-    Box::pin(super::provision::reconcile(&mut world, progress)).await?;
     Ok(moved)
 }
 
@@ -143,7 +154,7 @@ fn choose(world: &World, facts: &Facts, to: Option<&str>) -> Result<(u32, u32), 
 
 async fn assemble(world: &World, facts: &Facts, old: u32, new: u32) -> Result<Cast, ClusterError> {
     let mut new_client = world.root_now(new).await?;
-    let has_tls = promote::has_tls(&mut new_client).await?;
+    let has_tls = server::has_tls(&mut new_client).await?;
     let mut others = Vec::new();
     for node in &facts.nodes {
         let follows = node.server.as_ref().is_some_and(|server| server.seen.source.is_some());

@@ -9,7 +9,7 @@ use super::accounts::{self, Accounts};
 use super::docker::{Container, Engine, Network};
 use super::error::ClusterError;
 use super::node::{self, LABEL_CLUSTER, MYSQL_PORT};
-use super::plan::{Life, NodeSeen, Seen, Wanted};
+use super::plan::{self, Life, NodeSeen, Seen, Wanted};
 use super::server::{self, Server};
 use super::sql::{Client, Login, NoLogin};
 use super::state::State;
@@ -41,8 +41,10 @@ pub(super) struct Facts {
     pub image: bool,
     pub network: bool,
     pub nodes: Vec<NodeFacts>,
-    /// Nodes of this cluster beyond the wanted number; left alone.
-    pub extra: Vec<String>,
+    /// Nodes given up, whose data is copied anew.
+    pub renewing: Vec<u32>,
+    /// How many nodes there are beyond the wanted number; they stay members until they are removed.
+    pub surplus: u32,
 }
 
 impl World {
@@ -71,7 +73,7 @@ impl World {
         }
     }
 
-    /// The primary and the replicas.
+    /// How many are wanted: the primary and the replicas.
     pub(super) fn nodes(&self) -> u32 {
         self.cluster.replicas.saturating_add(1)
     }
@@ -111,6 +113,7 @@ impl World {
             subnet: self.subnet()?,
             replication: self.state.replication.clone(),
             monitor: self.state.monitor.clone(),
+            donor: self.state.donor.clone(),
             application_user: self.cluster.application_user.clone(),
             application: self.application_password().clone(),
             database: self.cluster.database.clone(),
@@ -120,6 +123,11 @@ impl World {
     /// Logs in as root.
     pub(super) async fn root(&self, number: u32) -> Result<Client, NoLogin> {
         self.login(number, accounts::ROOT, &self.state.root).await
+    }
+
+    /// Logs in as the account by which a server is copied.
+    pub(super) async fn as_donor(&self, number: u32) -> Result<Client, NoLogin> {
+        self.login(number, accounts::DONOR, &self.state.donor).await
     }
 
     /// Logs in as root where the server has answered before: a failure is an error.
@@ -143,21 +151,46 @@ impl World {
         }
     }
 
+    /// The node's data is as the cluster's, or the node is gone: there is nothing to renew any more.
+    pub(super) fn forget_renewal(&mut self, number: u32) -> Result<(), ClusterError> {
+        if !self.state.renewing.contains(&number) {
+            return Ok(());
+        }
+        self.state.renewing.retain(|other| *other != number);
+        self.state.save(&self.state_dir, &self.cluster.name)
+    }
+
     /// Looks at everything: the engine first, then each server that answers.
     pub(super) async fn look(&self) -> Result<Facts, ClusterError> {
-        let name = self.cluster.name.as_str();
         let networks = self.networks().await?;
         let network = matches!(networks.as_slice(), [only] if self.is_finished(only));
-        let looks = (1..=self.nodes()).map(|number| self.look_at_node(number));
+        let in_use = self.in_use().await?;
+        let members = plan::members(&in_use, self.nodes());
+        let looks = members.iter().map(|number| self.look_at_node(*number));
         let nodes = futures_util::future::try_join_all(looks).await?;
-        let containers = self.engine.containers(name).await?;
-        let extra = containers.into_iter().filter(|(number, _)| *number > self.nodes());
+        let in_use = u32::try_from(in_use.len()).unwrap_or(u32::MAX);
         Ok(Facts {
             image: self.engine.has_image(&self.cluster.image).await?,
             network,
             nodes,
-            extra: extra.map(|(_, name)| name).collect(),
+            renewing: self.state.renewing.clone(),
+            surplus: in_use.saturating_sub(self.nodes()),
         })
+    }
+
+    /// Numbers of which something carries the cluster's label, and of those that are being renewed.
+    async fn in_use(&self) -> Result<Vec<u32>, ClusterError> {
+        let name = self.cluster.name.as_str();
+        let containers = self.engine.containers(name).await?;
+        let volumes = self.engine.volumes(name).await?;
+        let names = containers.into_iter().map(|(_, name)| name).chain(volumes);
+        let mut numbers: Vec<u32> = names
+            .filter_map(|text| node::number(name, &text))
+            .chain(self.state.renewing.iter().copied())
+            .collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        Ok(numbers)
     }
 
     /// All networks of the wanted name; an error when one of them is not ours.
@@ -199,7 +232,7 @@ impl World {
             Err(NoLogin::Unreachable(_)) => return Ok(None),
         };
         let name = self.name(number);
-        let node_of = |host: &str| (1..=self.nodes()).find(|number| self.name(*number) == host);
+        let node_of = |host: &str| node::number(&self.cluster.name, host);
         let mut server = server::look(&mut client, &name, &accounts, &node_of).await?;
         if !server.seen.semi_sync.available {
             server.seen.semi_sync.available = self.has_semi_sync_files(number, &mut client).await?;
@@ -221,10 +254,11 @@ impl World {
         self.engine.has_file(&self.name(number), &file).await
     }
 
-    /// Whether the monitor and the application get in with the passwords that they should have.
+    /// Whether the accounts that Weir itself uses and the application's get in with the passwords that they should have.
     async fn passwords_work(&self, number: u32) -> bool {
         let logins = [
             (accounts::MONITOR, &self.state.monitor),
+            (accounts::DONOR, &self.state.donor),
             (self.cluster.application_user.as_str(), self.application_password()),
         ];
         for (user, password) in logins {
@@ -259,12 +293,21 @@ impl World {
 impl Facts {
     /// What the planner needs of it.
     pub(super) fn seen(&self) -> Seen {
-        let nodes = self.nodes.iter().map(|node| NodeSeen {
-            volume: node.volume,
-            container: node.container.as_ref().map_or(Life::Missing, life),
-            server: node.server.as_ref().map(|server| server.seen),
+        let last = self.nodes.iter().map(|node| node.number).max().unwrap_or(0);
+        let nodes = (1..=last).map(|number| {
+            let found = self.nodes.iter().find(|node| node.number == number);
+            found.map_or_else(NodeSeen::default, |node| NodeSeen {
+                volume: node.volume,
+                container: node.container.as_ref().map_or(Life::Missing, life),
+                server: node.server.as_ref().map(|server| server.seen),
+            })
         });
-        Seen { image: self.image, network: self.network, nodes: nodes.collect() }
+        Seen {
+            image: self.image,
+            network: self.network,
+            nodes: nodes.collect(),
+            renewing: self.renewing.clone(),
+        }
     }
 }
 

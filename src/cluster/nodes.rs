@@ -1,0 +1,294 @@
+//! Single nodes on an operator's word: removed, made anew, copied anew, restarted.
+//!
+//! What may be lost is checked before anything is touched; from the first change on, the next `up`
+//! goes on where a run was cut off.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::config;
+
+use super::error::ClusterError;
+use super::plan::{self, Step};
+use super::progress::Progress;
+use super::provision::{self, take};
+use super::replication;
+use super::server;
+use super::state::Lock;
+use super::switchover;
+use super::traffic::Traffic;
+use super::view::ClusterView;
+use super::world::{Facts, World};
+
+/// How long a replica may take after its restart to have what the primary had.
+const CAUGHT_UP_LIMIT: Duration = Duration::from_secs(600);
+/// One question for that, below the limit of a statement.
+const CAUGHT_UP_SECONDS: u32 = 5;
+
+/// What to do with one node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Take it out of the cluster, with its container and volume.
+    Remove,
+    /// Make container and volume anew and copy the data into it.
+    Replace,
+    /// Copy the data anew, in place.
+    Reclone,
+}
+
+/// Which nodes to restart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Which {
+    Named(String),
+    /// One by one, the replicas first.
+    All,
+}
+
+impl Change {
+    /// "remove"
+    pub fn verb(self) -> &'static str {
+        match self {
+            Self::Remove => "remove",
+            Self::Replace => "replace",
+            Self::Reclone => "reclone",
+        }
+    }
+}
+
+/// What would be lost for good, in words for an operator to confirm. Changes nothing.
+///
+/// # Errors
+/// [`ClusterError::NoSuchNode`], [`ClusterError::Refused`] where [`change`] would be refused.
+pub async fn losses(
+    cluster: &config::Cluster,
+    state_dir: &Path,
+    change: Change,
+    name: &str,
+) -> Result<Vec<String>, ClusterError> {
+    let world = super::open_existing(cluster, state_dir).await?;
+    let facts = Box::pin(world.look()).await?;
+    let allowed = allow(&world, &facts, change, name)?;
+    let mut all = match change {
+        Change::Remove | Change::Replace => {
+            vec![format!("container {name}"), format!("volume {name}, with its data")]
+        }
+        Change::Reclone => vec![format!("the data of {name}")],
+    };
+    all.extend(own_transactions(&world, &facts, &allowed).await?);
+    Ok(all)
+}
+
+/// Removes, replaces or copies anew one replica; returns the cluster as it is then.
+///
+/// # Errors
+/// [`ClusterError::Refused`] for the primary, for a node that the configuration wants (removing), and
+/// where no primary is seen to copy from; else as [`super::up`].
+pub async fn change(
+    cluster: &config::Cluster,
+    state_dir: &Path,
+    change: Change,
+    name: &str,
+    progress: &dyn Progress,
+) -> Result<ClusterView, ClusterError> {
+    let _lock = Lock::wait(state_dir, &cluster.name).await?;
+    let mut world = super::open_existing(cluster, state_dir).await?;
+    let facts = Box::pin(world.look()).await?;
+    let allowed = allow(&world, &facts, change, name)?;
+    if let Some(lost) = own_transactions(&world, &facts, &allowed).await? {
+        progress.note(&lost);
+    }
+    let number = allowed.number;
+    let steps = match change {
+        Change::Remove if facts.nodes.len() == 2 => vec![
+            // The last replica: nobody would be left to acknowledge.
+            Step::SemiSyncSource { node: allowed.primary, on: false },
+            Step::StopContainer(number),
+            Step::RemoveContainer(number),
+            Step::RemoveVolume(number),
+        ],
+        Change::Remove => vec![
+            Step::StopContainer(number),
+            Step::RemoveContainer(number),
+            Step::RemoveVolume(number),
+        ],
+        Change::Replace => vec![
+            Step::CheckOptions,
+            Step::GiveUpData(number),
+            Step::StopContainer(number),
+            Step::RemoveContainer(number),
+            Step::RemoveVolume(number),
+        ],
+        Change::Reclone => vec![Step::GiveUpData(number)],
+    };
+    for step in steps {
+        take(&mut world, step, progress).await?;
+    }
+    let facts = if change == Change::Remove {
+        world.forget_renewal(number)?;
+        Box::pin(world.look()).await?
+    } else {
+        provision::reconcile(&mut world, progress).await?
+    };
+    Ok(ClusterView::new(&world, &facts))
+}
+
+/// Restarts nodes in order, each waited for until it serves again, a replica until it has caught up. A
+/// container of another image or of other options than wanted is made anew on the same volume.
+///
+/// # Errors
+/// [`ClusterError::NoSuchNode`]; [`ClusterError::Options`] before anything is stopped; what the engine or a
+/// server refused, after which no further node is stopped.
+pub async fn restart(
+    cluster: &config::Cluster,
+    state_dir: &Path,
+    which: &Which,
+    traffic: &dyn Traffic,
+    progress: &dyn Progress,
+) -> Result<ClusterView, ClusterError> {
+    let _lock = Lock::wait(state_dir, &cluster.name).await?;
+    let mut world = super::open_existing(cluster, state_dir).await?;
+    let facts = Box::pin(world.look()).await?;
+    let mut primary = plan::apparent_primary(&facts.seen(), world.state.primary);
+    let numbers = match which {
+        Which::Named(name) => vec![existing(&world, &facts, name)?],
+        Which::All => {
+            let primary = primary.ok_or_else(|| no_primary(&world, "restarting all nodes"))?;
+            let replicas = facts.nodes.iter().map(|node| node.number).filter(|n| *n != primary);
+            replicas.chain([primary]).collect()
+        }
+    };
+    let outdated = |number: u32| {
+        let node = facts.nodes.iter().find(|node| node.number == number);
+        node.and_then(|node| node.container.as_ref())
+            .is_none_or(|made| provision::is_outdated(&world, number, made))
+    };
+    let anew: Vec<u32> = numbers.iter().copied().filter(|number| outdated(*number)).collect();
+    if !anew.is_empty() {
+        take(&mut world, Step::CheckOptions, progress).await?;
+    }
+    for number in numbers {
+        if primary == Some(number) && facts.nodes.len() > 1 {
+            // Clients wait for a moment instead of losing their connections.
+            Box::pin(switchover::within(&mut world, None, traffic, progress)).await?;
+            primary = world.state.primary;
+        }
+        restart_one(&mut world, number, anew.contains(&number), progress).await?;
+        if let Some(primary) = primary.filter(|primary| *primary != number) {
+            let step = Step::StartReplication { node: number, source: primary };
+            take(&mut world, step, progress).await?;
+            wait_caught_up(&world, number, primary, progress).await?;
+        }
+    }
+    let facts = provision::reconcile(&mut world, progress).await?;
+    Ok(ClusterView::new(&world, &facts))
+}
+
+async fn restart_one(
+    world: &mut World,
+    number: u32,
+    anew: bool,
+    progress: &dyn Progress,
+) -> Result<(), ClusterError> {
+    take(world, Step::StopContainer(number), progress).await?;
+    if anew {
+        take(world, Step::RemoveContainer(number), progress).await?;
+        take(world, Step::CreateContainer(number), progress).await?;
+    }
+    take(world, Step::StartContainer(number), progress).await?;
+    take(world, Step::WaitHealthy(number), progress).await
+}
+
+async fn wait_caught_up(
+    world: &World,
+    number: u32,
+    primary: u32,
+    progress: &dyn Progress,
+) -> Result<(), ClusterError> {
+    let executed = replication::executed(world, primary).await?;
+    let started = Instant::now();
+    let mut client = world.root_now(number).await?;
+    while !replication::has_executed(&mut client, &executed, CAUGHT_UP_SECONDS).await? {
+        if started.elapsed() > CAUGHT_UP_LIMIT {
+            return Err(ClusterError::StillBehind {
+                node: world.name(number),
+                primary: world.name(primary),
+                seconds: CAUGHT_UP_LIMIT.as_secs(),
+            });
+        }
+        progress.detail("catching up");
+    }
+    client.close().await;
+    Ok(())
+}
+
+/// A change that was looked into: what it is about.
+struct Allowed {
+    number: u32,
+    primary: u32,
+}
+
+fn allow(
+    world: &World,
+    facts: &Facts,
+    change: Change,
+    name: &str,
+) -> Result<Allowed, ClusterError> {
+    let number = existing(world, facts, name)?;
+    let doing = format!("{} {name}", change.verb());
+    let refused = |cause: String, remedy: &str| {
+        Err(ClusterError::Refused { doing: doing.clone(), cause, remedy: remedy.to_owned() })
+    };
+    let Some(primary) = plan::apparent_primary(&facts.seen(), world.state.primary) else {
+        return Err(no_primary(world, &doing));
+    };
+    if number == primary {
+        return refused("it is the primary".to_owned(), "Move that role to another node first");
+    }
+    if change == Change::Remove && facts.surplus == 0 {
+        let cause = format!("[cluster] wants replicas = {}", world.cluster.replicas);
+        return refused(cause, "Lower it first; to make the node anew use `weir cluster replace`");
+    }
+    Ok(Allowed { number, primary })
+}
+
+fn existing(world: &World, facts: &Facts, name: &str) -> Result<u32, ClusterError> {
+    let exists = |node: &&super::world::NodeFacts| node.volume || node.container.is_some();
+    let nodes = || facts.nodes.iter().filter(exists).map(|node| node.number);
+    nodes().find(|number| world.name(*number) == name).ok_or_else(|| ClusterError::NoSuchNode {
+        cluster: world.cluster.name.clone(),
+        name: name.to_owned(),
+        nodes: nodes().map(|number| world.name(number)).collect::<Vec<_>>().join(", "),
+    })
+}
+
+fn no_primary(world: &World, doing: &str) -> ClusterError {
+    ClusterError::Refused {
+        doing: doing.to_owned(),
+        cause: format!("no primary of cluster {} is seen to hold the data", world.cluster.name),
+        remedy: "See `weir cluster status`, and bring the cluster up first".to_owned(),
+    }
+}
+
+/// Transactions that only that node has, for a warning. The primary is asked after the node was.
+async fn own_transactions(
+    world: &World,
+    facts: &Facts,
+    allowed: &Allowed,
+) -> Result<Option<String>, ClusterError> {
+    let node = facts.nodes.iter().find(|node| node.number == allowed.number);
+    let Some(server) = node.and_then(|node| node.server.as_ref()) else { return Ok(None) };
+    let mut client = world.root_now(allowed.primary).await?;
+    let own = replication::beyond(&mut client, &server.executed).await?;
+    client.close().await;
+    Ok((!own.is_empty()).then(|| {
+        format!(
+            "{} transactions that {} has and {} has not ({})",
+            server::transactions(&own),
+            world.name(allowed.number),
+            world.name(allowed.primary),
+            replication::shortened(&own)
+        )
+    }))
+}
