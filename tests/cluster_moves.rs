@@ -110,8 +110,12 @@ impl Stage {
 
     /// Waits until nothing is left to do, and all servers have the same rows.
     async fn whole(&self) {
-        until(WHOLE_LIMIT, &format!("{} to be whole", self.name), async || {
+        let mut last = String::new();
+        let started = Instant::now();
+        until(WHOLE_LIMIT + RECOVERY_LIMIT, &format!("{} to be whole", self.name), async || {
+            assert!(started.elapsed() < WHOLE_LIMIT, "not whole:\n{last}\n{}", self.log());
             let done = self.command(&["cluster", "status", "--json"]).output().unwrap();
+            last = String::from_utf8_lossy(&done.stdout).into_owned();
             let status: serde_json::Value = serde_json::from_slice(&done.stdout).ok()?;
             let right = status["problems"].as_array()?.is_empty();
             let running = status["nodes"].as_array()?.iter().all(|node| {
@@ -319,7 +323,13 @@ async fn a_primary_that_dies_is_replaced_and_nothing_acknowledged_is_lost() {
     type Fault = Box<dyn Fn(&str)>;
     let faults: [(&str, Fault); 5] = [
         ("container killed", Box::new(|name| drop(docker(&["kill", name])))),
-        ("mysqld killed", Box::new(|name| drop(docker(&["exec", name, "kill", "-9", "1"])))),
+        (
+            "mysqld killed",
+            Box::new(|name| {
+                let pid = docker(&["inspect", "--format", "{{.State.Pid}}", name]);
+                assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+            }),
+        ),
         ("container frozen", Box::new(|name| drop(docker(&["pause", name])))),
         (
             "cut off from the network",
