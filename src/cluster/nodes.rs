@@ -167,7 +167,7 @@ pub async fn restart(
     }
     for number in numbers {
         if primary == Some(number) {
-            yield_primary(&mut world, number, progress).await?;
+            yield_primary(&world, number, progress);
         }
         restart_one(&mut world, number, anew.contains(&number), progress).await?;
         if let Some(primary) = primary.filter(|primary| *primary != number) {
@@ -182,12 +182,11 @@ pub async fn restart(
 
 /// Called before the primary is stopped. Clients lose their connections to it for the seconds that its
 /// restart takes; the place for a switchover to a replica before.
-async fn yield_primary(
-    _world: &mut World,
-    _number: u32,
-    _progress: &dyn Progress,
-) -> Result<(), ClusterError> {
-    Ok(())
+fn yield_primary(world: &World, number: u32, progress: &dyn Progress) {
+    progress.note(&format!(
+        "{} is the primary: writes wait or fail for the seconds that its restart takes",
+        world.name(number)
+    ));
 }
 
 async fn restart_one(
