@@ -43,6 +43,8 @@ const HEALTH_START_PERIOD: Duration = Duration::from_secs(300);
 const RUN_LIMIT: Duration = Duration::from_secs(60);
 const RUN_POLL: Duration = Duration::from_millis(100);
 const RUN_LOG_LINES: u32 = 50;
+/// Other containers of that name that may turn up while it is made.
+const RUN_ATTEMPTS: u32 = 5;
 
 /// A program that was run to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -318,9 +320,6 @@ impl Engine {
         program: &str,
         arguments: Vec<String>,
     ) -> Result<Ended, ClusterError> {
-        // Left by a run that was cut off.
-        self.remove_container(name).await?;
-        let options = CreateContainerOptionsBuilder::default().name(name).build();
         let body = ContainerCreateBody {
             image: Some(image.to_owned()),
             entrypoint: Some(vec![program.to_owned()]),
@@ -330,8 +329,21 @@ impl Engine {
             ..ContainerCreateBody::default()
         };
         let doing = || format!("running {program} in container {name}");
-        let made = Box::pin(self.docker.create_container(Some(options), body)).await;
-        made.map_err(|error| refused(doing(), &error))?;
+        let mut left = RUN_ATTEMPTS;
+        loop {
+            // Of a run that was cut off; the engine finishes what it began even then.
+            self.remove_container(name).await?;
+            let options = CreateContainerOptionsBuilder::default().name(name).build();
+            let made = self.docker.create_container(Some(options), body.clone());
+            match Box::pin(made).await {
+                Ok(_) => break,
+                Err(Error::DockerResponseServerError { status_code: 409, .. }) if left > 0 => {
+                    left -= 1;
+                    tokio::time::sleep(RUN_POLL).await;
+                }
+                Err(error) => return Err(refused(doing(), &error)),
+            }
+        }
         let started = self.docker.start_container(name, None).await;
         started.map_err(|error| refused(doing(), &error))?;
         let mut waited = Duration::ZERO;

@@ -12,9 +12,14 @@ const JUDGED_NODE: u32 = 1;
 /// Lines of the server's words that go into an error.
 const MOST_LINES: usize = 5;
 
+/// Has them judged, once in a run of Weir.
+///
 /// # Errors
 /// [`ClusterError::Options`] with the server's own words when it would not start with them.
-pub(super) async fn check(world: &World) -> Result<(), ClusterError> {
+pub(super) async fn check(world: &mut World) -> Result<(), ClusterError> {
+    if world.options_checked {
+        return Ok(());
+    }
     let cluster = &world.cluster;
     // Before there is a network its addresses do not matter either.
     let command = node::command(cluster, &world.state, JUDGED_NODE);
@@ -27,6 +32,7 @@ pub(super) async fn check(world: &World) -> Result<(), ClusterError> {
         .run_once(&name, &cluster.name, &cluster.image, &program, arguments.collect())
         .await?;
     if ended.exit_code == 0 {
+        world.options_checked = true;
         return Ok(());
     }
     let words = errors(&ended.output);

@@ -16,7 +16,8 @@ const DONOR_MOST_BEHIND_TRANSACTIONS: u64 = 1_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Step {
     PullImage,
-    /// Have mysqld judge its options in a container of its own.
+    /// Have mysqld judge its options in a container of its own, before a node that runs is stopped; no
+    /// container of a node is made without that either.
     CheckOptions,
     CreateNetwork,
     CreateVolume(u32),
@@ -260,12 +261,8 @@ pub fn apparent_primary(seen: &Seen, recorded: Option<u32>) -> Option<u32> {
 
 /// Everything that has to exist and run before a server can be asked.
 fn engine_steps(seen: &Seen, nodes: &[(u32, NodeSeen)], steps: &mut Vec<Step>) {
-    let makes_containers = nodes.iter().any(|(_, node)| node.container == Life::Missing);
-    if !seen.image && makes_containers {
+    if !seen.image && nodes.iter().any(|(_, node)| node.container == Life::Missing) {
         steps.push(Step::PullImage);
-    }
-    if makes_containers {
-        steps.push(Step::CheckOptions);
     }
     if !seen.network {
         steps.push(Step::CreateNetwork);
@@ -521,7 +518,6 @@ mod tests {
     fn an_empty_world_needs_everything() {
         let all = [
             PullImage,
-            CheckOptions,
             CreateNetwork,
             CreateVolume(1),
             CreateVolume(2),
@@ -561,7 +557,7 @@ mod tests {
         assert!(!plan.complete);
         assert_eq!(plan.primary, None);
         assert!(plan.steps.iter().all(|step| step.is_of_engine()));
-        assert_eq!(plan.steps.len(), 7);
+        assert_eq!(plan.steps.len(), 6);
     }
 
     #[test]
@@ -578,7 +574,6 @@ mod tests {
         check(
             &world(vec![primary(), NodeSeen::default()]),
             &[
-                CheckOptions,
                 CreateVolume(2),
                 CreateContainer(2),
                 StartContainer(2),
@@ -693,7 +688,6 @@ mod tests {
         let gap = world(vec![primary(), NodeSeen::default(), replica_of(1)]);
         check(&gap, &[]);
         let three = plan(Wanted { nodes: 3, ..WANTED }, &gap).unwrap().steps;
-        assert_eq!(three.first(), Some(&CheckOptions));
         assert!(three.contains(&CreateVolume(2)) && !three.contains(&CreateVolume(3)));
     }
 

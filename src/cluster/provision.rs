@@ -152,6 +152,7 @@ async fn run(world: &mut World, step: Step, progress: &dyn Progress) -> Result<(
             world.engine.create_volume(&world.name(number), labels).await
         }
         Step::CreateContainer(number) => {
+            options::check(world).await?;
             let spec = spec(world, known_subnet(world)?, number);
             world.engine.create_container(&spec).await
         }

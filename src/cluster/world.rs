@@ -24,6 +24,8 @@ pub(super) struct World {
     pub state: State,
     /// Whether containers ask for their limit of open files; off once the engine has refused it.
     pub raise_files: bool,
+    /// Whether mysqld has accepted the options that the nodes shall have.
+    pub options_checked: bool,
 }
 
 /// One node with everything that was seen of it.
@@ -61,6 +63,7 @@ impl World {
             engine,
             state,
             raise_files: true,
+            options_checked: false,
         })
     }
 

@@ -1,0 +1,362 @@
+//! Nodes come, go and are renewed while the primary takes writes, on a real Docker Engine.
+//!
+//! Needs an engine and the image (`make test` sees to both). Every test has a cluster name and ports of
+//! its own and removes what it made, also when it fails.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is the test's failure")]
+#![expect(
+    clippy::print_stderr,
+    reason = "what could not be cleaned up is told in the test's output"
+)]
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{Conn, OptsBuilder};
+use tempfile::TempDir;
+use weir::cluster::{
+    self, Change, ClusterError, ClusterView, NodeView, Progress, Silent, State, Step, Which,
+};
+use weir::config::Cluster;
+use weir::topology::Role;
+
+const IMAGE: &str = "weir-mysql:9.7";
+/// The first port that these tests publish nodes on; each test takes ten.
+const FIRST_PORT: u16 = 15_381;
+
+/// A cluster that is destroyed when the test ends, however it ends.
+struct Fixture {
+    wanted: Cluster,
+    dir: TempDir,
+}
+
+impl Fixture {
+    fn new(test: &str, replicas: u32) -> Self {
+        static OFFSET: AtomicU16 = AtomicU16::new(0);
+        let pid = std::process::id();
+        // Runs beside each other on one machine take other ports.
+        let stripe = FIRST_PORT + u16::try_from(pid % 100).unwrap() * 100;
+        let wanted = Cluster {
+            name: format!("weirnodes{pid}{test}"),
+            replicas,
+            image: std::env::var("WEIR_MYSQL_IMAGE").unwrap_or_else(|_| IMAGE.to_owned()),
+            application_user: "app".to_owned(),
+            application_password: None,
+            database: "app_data".to_owned(),
+            semi_sync: true,
+            docker_host: None,
+            port_base: stripe + OFFSET.fetch_add(10, Ordering::Relaxed),
+            options: Vec::new(),
+            buffer_pool_mb: 64,
+        };
+        Self { wanted, dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn state_dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn name(&self, number: u32) -> String {
+        format!("{}-{number}", self.wanted.name)
+    }
+
+    async fn up(&self) -> Result<ClusterView, ClusterError> {
+        cluster::up(&self.wanted, self.state_dir(), &Silent).await
+    }
+
+    async fn change(
+        &self,
+        change: Change,
+        number: u32,
+        progress: &dyn Progress,
+    ) -> Result<ClusterView, ClusterError> {
+        let name = self.name(number);
+        cluster::change(&self.wanted, self.state_dir(), change, &name, progress).await
+    }
+
+    async fn root(&self, node: &NodeView) -> Conn {
+        let state = State::load(self.state_dir(), &self.wanted.name).unwrap().unwrap();
+        connect(node, "root", state.root.expose(), "").await.unwrap()
+    }
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        let (wanted, dir) = (self.wanted.clone(), self.state_dir().to_owned());
+        let cleaner = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(cluster::destroy(&wanted, &dir, &Silent)).map(|_| ())
+        });
+        match cleaner.join() {
+            Ok(Ok(())) => {}
+            other => eprintln!("{} may have left something behind: {other:?}", self.wanted.name),
+        }
+    }
+}
+
+/// Remembers steps and notes; stops before the step after `budget`.
+struct Recorder {
+    budget: AtomicU32,
+    steps: Mutex<Vec<Step>>,
+    notes: Mutex<Vec<String>>,
+}
+
+impl Recorder {
+    fn with_budget(budget: u32) -> Self {
+        Self { budget: AtomicU32::new(budget), steps: Mutex::default(), notes: Mutex::default() }
+    }
+
+    fn steps(&self) -> Vec<Step> {
+        self.steps.lock().unwrap().clone()
+    }
+}
+
+impl Progress for Recorder {
+    fn begin(&self, _text: &str) {}
+    fn detail(&self, _text: &str) {}
+    fn end(&self) {}
+
+    fn note(&self, text: &str) {
+        self.notes.lock().unwrap().push(text.to_owned());
+    }
+
+    fn allow(&self, step: Step) -> bool {
+        let left = self.budget.load(Ordering::Relaxed);
+        if left == 0 {
+            return false;
+        }
+        self.budget.store(left - 1, Ordering::Relaxed);
+        self.steps.lock().unwrap().push(step);
+        true
+    }
+}
+
+/// Inserts rows on the primary as fast as they are acknowledged, one number each, until it is told to end.
+struct Writer {
+    stop: Arc<AtomicBool>,
+    task: tokio::task::JoinHandle<(Vec<u32>, Duration)>,
+}
+
+impl Writer {
+    fn start(view: &ClusterView) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (ending, view) = (Arc::clone(&stop), view.clone());
+        Self { stop, task: tokio::spawn(async move { write(&view, &ending).await }) }
+    }
+
+    /// The acknowledged numbers, and the longest time without one.
+    async fn end(self) -> (Vec<u32>, Duration) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.task.await.unwrap()
+    }
+}
+
+async fn write(view: &ClusterView, stop: &AtomicBool) -> (Vec<u32>, Duration) {
+    let (mut acknowledged, mut longest, mut last) = (Vec::new(), Duration::ZERO, Instant::now());
+    let mut number = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let password = view.application_password.expose();
+        let Ok(mut conn) = connect(primary(view), "app", password, "app_data").await else {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        while !stop.load(Ordering::Relaxed) {
+            number += 1;
+            // An error leaves open whether the row is there; its number is not used again.
+            if conn.query_drop(format!("INSERT INTO flow VALUES ({number})")).await.is_err() {
+                break;
+            }
+            acknowledged.push(number);
+            longest = longest.max(last.elapsed());
+            last = Instant::now();
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+    (acknowledged, longest)
+}
+
+async fn connect(
+    node: &NodeView,
+    user: &str,
+    password: &str,
+    database: &str,
+) -> Result<Conn, mysql_async::Error> {
+    let (host, port) = node.server.address.rsplit_once(':').unwrap();
+    let options = OptsBuilder::default()
+        .ip_or_hostname(host)
+        .tcp_port(port.parse().unwrap())
+        .user(Some(user))
+        .pass(Some(password))
+        .db_name(Some(database).filter(|name| !name.is_empty()))
+        .prefer_socket(false);
+    Conn::new(options).await
+}
+
+fn primary(view: &ClusterView) -> &NodeView {
+    view.nodes.iter().find(|node| node.role == Role::Primary).unwrap()
+}
+
+fn names(view: &ClusterView) -> Vec<&str> {
+    view.nodes.iter().map(|node| node.name.as_str()).collect()
+}
+
+/// A table with rows of which no server's binary log tells any more.
+async fn data_without_history(fixture: &Fixture, view: &ClusterView) {
+    let mut root = fixture.root(primary(view)).await;
+    for statement in [
+        "CREATE TABLE app_data.flow (v INT UNSIGNED PRIMARY KEY)",
+        "CREATE TABLE app_data.old (v INT UNSIGNED PRIMARY KEY, text LONGBLOB)",
+        "INSERT INTO app_data.old VALUES (1, REPEAT('x', 8000000)), (2, REPEAT('y', 8000000))",
+        "FLUSH BINARY LOGS",
+        "DO SLEEP(1)",
+        "PURGE BINARY LOGS BEFORE NOW()",
+    ] {
+        root.query_drop(statement).await.unwrap();
+    }
+    let purged: Option<String> = root.query_first("SELECT @@global.gtid_purged").await.unwrap();
+    assert_ne!(purged.as_deref(), Some(""));
+}
+
+/// Every acknowledged row, once, and the same on every node, once the replicas have caught up.
+async fn check_rows(fixture: &Fixture, view: &ClusterView, acknowledged: &[u32]) {
+    let mut root = fixture.root(primary(view)).await;
+    let executed: Option<String> = root.query_first("SELECT @@global.gtid_executed").await.unwrap();
+    let wait = format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{}', 30)", executed.unwrap());
+    let mut sums: Vec<Vec<(String, u64)>> = Vec::new();
+    for node in &view.nodes {
+        let mut root = fixture.root(node).await;
+        assert_eq!(root.query_first::<u32, _>(&wait).await.unwrap(), Some(0), "{}", node.name);
+        let rows: Vec<u32> = root.query("SELECT v FROM app_data.flow ORDER BY v").await.unwrap();
+        let lost: Vec<&u32> =
+            acknowledged.iter().filter(|v| rows.binary_search(v).is_err()).collect();
+        assert!(lost.is_empty(), "{} lacks {lost:?}", node.name);
+        sums.push(root.query("CHECKSUM TABLE app_data.flow, app_data.old").await.unwrap());
+        let locked: Option<u32> = root.query_first("SELECT @@super_read_only").await.unwrap();
+        assert_eq!(locked == Some(0), node.role == Role::Primary, "{}", node.name);
+    }
+    sums.dedup();
+    assert_eq!(sums.len(), 1, "{sums:?}");
+}
+
+#[tokio::test]
+async fn nodes_come_and_go_under_writes() {
+    let mut fixture = Fixture::new("grow", 1);
+    let view = fixture.up().await.unwrap();
+    data_without_history(&fixture, &view).await;
+    let writer = Writer::start(&view);
+
+    // Binary logs do not tell of the old rows any more: only a copy can make a replica.
+    fixture.wanted.replicas = 2;
+    let planned = cluster::preview(&fixture.wanted, fixture.state_dir()).await.unwrap();
+    assert!(planned.steps.contains(&Step::Clone { node: 3, donor: 2 }), "{planned:?}");
+    let grown = fixture.up().await.unwrap();
+    assert_eq!(names(&grown), [fixture.name(1), fixture.name(2), fixture.name(3)]);
+    assert!(grown.nodes.iter().all(|node| node.role != Role::Unknown));
+
+    let replaced = fixture.change(Change::Replace, 2, &Silent).await.unwrap();
+    assert_ne!(replaced.nodes[1].container_id, grown.nodes[1].container_id);
+    check_refusals(&fixture).await;
+
+    // One by one, with an option that was changed.
+    fixture.wanted.options = vec![("max_connections".to_owned(), "77".to_owned())];
+    let recorder = Recorder::with_budget(u32::MAX);
+    let restarted =
+        cluster::restart(&fixture.wanted, fixture.state_dir(), &Which::All, &recorder).await;
+    let restarted = restarted.unwrap();
+    let stops: Vec<Step> = recorder
+        .steps()
+        .into_iter()
+        .filter(|step| matches!(step, Step::StopContainer(_)))
+        .collect();
+    assert_eq!(stops, [2, 3, 1].map(Step::StopContainer));
+    for node in &restarted.nodes {
+        let mut root = fixture.root(node).await;
+        let most: Option<u32> = root.query_first("SELECT @@max_connections").await.unwrap();
+        assert_eq!(most, Some(77), "{}", node.name);
+    }
+
+    // Beyond the wanted number a node stays a member until it is removed.
+    fixture.wanted.replicas = 1;
+    let recorder = Recorder::with_budget(u32::MAX);
+    let kept = cluster::up(&fixture.wanted, fixture.state_dir(), &recorder).await.unwrap();
+    assert_eq!(kept.nodes.len(), 3);
+    assert!(recorder.notes.lock().unwrap().iter().any(|note| note.contains("1 beyond")));
+    let removed = fixture.change(Change::Remove, 2, &Silent).await.unwrap();
+    assert_eq!(names(&removed), [fixture.name(1), fixture.name(3)]);
+    assert_eq!(removed.problems, Vec::<String>::new());
+
+    let (acknowledged, longest) = writer.end().await;
+    assert!(acknowledged.len() > 500, "{}", acknowledged.len());
+    // The primary's own restart; nothing else keeps writes waiting.
+    assert!(longest < Duration::from_secs(30), "{longest:?}");
+    check_rows(&fixture, &removed, &acknowledged).await;
+}
+
+/// What must not happen does not, and says why.
+async fn check_refusals(fixture: &Fixture) {
+    for (change, number, words) in [
+        (Change::Remove, 3, "wants replicas = 2"),
+        (Change::Remove, 1, "it is the primary"),
+        (Change::Replace, 1, "it is the primary"),
+        (Change::Reclone, 1, "it is the primary"),
+        (Change::Reclone, 9, "has no node"),
+    ] {
+        let error = fixture.change(change, number, &Silent).await.unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+    let mut wrong = fixture.wanted.clone();
+    wrong.options = vec![("no_such_option".to_owned(), "1".to_owned())];
+    let which = Which::Named(fixture.name(2));
+    let refused = cluster::restart(&wrong, fixture.state_dir(), &which, &Silent).await.unwrap_err();
+    assert!(matches!(&refused, ClusterError::Options { option, .. } if option == "no_such_option"));
+    let view = cluster::observe(&fixture.wanted, fixture.state_dir()).await.unwrap();
+    assert!(view.nodes.iter().all(|node| node.state == "running"), "{view:?}");
+}
+
+#[tokio::test]
+async fn a_copy_that_is_cut_off_is_made_again() {
+    let fixture = Fixture::new("cut", 1);
+    let view = fixture.up().await.unwrap();
+    data_without_history(&fixture, &view).await;
+
+    // Stopped before every single step.
+    let mut taken = 0;
+    for budget in [1, 2, 4] {
+        let recorder = Recorder::with_budget(budget);
+        let stopped = fixture.change(Change::Replace, 2, &recorder).await;
+        assert!(matches!(stopped, Err(ClusterError::Stopped { .. })), "{budget}: {stopped:?}");
+    }
+    loop {
+        let recorder = Recorder::with_budget(1);
+        match cluster::up(&fixture.wanted, fixture.state_dir(), &recorder).await {
+            Ok(_) => break,
+            Err(ClusterError::Stopped { .. }) => taken += recorder.steps().len(),
+            Err(error) => panic!("after {taken} steps: {error}"),
+        }
+        assert!(taken < 20);
+    }
+    check_rows(&fixture, &view, &[]).await;
+
+    // Cut off in the middle, at other moments every time, until one is long enough.
+    let mut cuts = 0;
+    let limit = |cuts| Duration::from_millis(600).mul_f64(1.4_f64.powi(cuts));
+    let reclone = fixture.change(Change::Reclone, 2, &Silent);
+    if tokio::time::timeout(limit(0), reclone).await.is_err() {
+        let view = loop {
+            cuts += 1;
+            match tokio::time::timeout(limit(cuts), fixture.up()).await {
+                Ok(view) => break view.unwrap(),
+                Err(_elapsed) => assert!(cuts < 20),
+            }
+        };
+        assert_eq!(view.problems, Vec::<String>::new());
+    }
+    assert!(cuts > 1, "{cuts}");
+    check_rows(&fixture, &view, &[]).await;
+    let state = State::load(fixture.state_dir(), &fixture.wanted.name).unwrap().unwrap();
+    assert_eq!(state.renewing, Vec::<u32>::new());
+}
