@@ -1,4 +1,4 @@
-//! `weir cluster up | status | down | destroy`: the managed cluster's life.
+//! `weir cluster up | status | repair | down | destroy`: the managed cluster's life.
 //!
 //! What is being done goes to stderr while it is done, results to stdout.
 
@@ -38,6 +38,9 @@ pub fn run(command: ClusterCommand, config: &Path) -> anyhow::Result<()> {
         match command {
             ClusterCommand::Up => up(&config, cluster).await,
             ClusterCommand::Status { json } => status(&config, cluster, json).await,
+            ClusterCommand::Repair(args) => {
+                super::repair::run(cluster, &config.proxy.state_dir, &args).await
+            }
             ClusterCommand::Down => down(&config, cluster).await,
             ClusterCommand::Destroy { yes } => destroy(&config, cluster, yes).await,
         }
@@ -61,15 +64,17 @@ async fn up(config: &Config, cluster: &Cluster) -> anyhow::Result<()> {
 }
 
 async fn status(config: &Config, cluster: &Cluster, json: bool) -> anyhow::Result<()> {
-    let view = cluster::observe(cluster, &config.proxy.state_dir).await?;
+    let examined = cluster::examine(cluster, &config.proxy.state_dir).await?;
     let mut out = io::stdout().lock();
     if json {
-        serde_json::to_writer_pretty(&mut out, &as_json(&view))?;
+        let mut object = as_json(&examined.view);
+        super::findings::add_json(&examined, &mut object);
+        serde_json::to_writer_pretty(&mut out, &object)?;
         writeln!(out)?;
         return Ok(());
     }
-    write!(out, "{}", table(&view))?;
-    for problem in &view.problems {
+    write!(out, "{}{}", table(&examined.view), super::findings::text(&examined))?;
+    for problem in &examined.view.problems {
         writeln!(out, "{problem}")?;
     }
     Ok(())
@@ -152,7 +157,7 @@ fn client_options(config: &Config, view: &ClusterView) -> String {
     )
 }
 
-fn table(view: &ClusterView) -> String {
+pub(super) fn table(view: &ClusterView) -> String {
     let heads = [
         "node",
         "role",
@@ -246,7 +251,7 @@ fn as_json(view: &ClusterView) -> serde_json::Value {
 }
 
 /// A line a step, each with its time; on a terminal the running one turns.
-struct Shown {
+pub(super) struct Shown {
     bar: ProgressBar,
     is_terminal: bool,
     running: Mutex<Running>,
@@ -260,7 +265,7 @@ struct Running {
 }
 
 impl Shown {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let is_terminal = io::stderr().is_terminal();
         let bar = if is_terminal { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
@@ -269,11 +274,11 @@ impl Shown {
         Self { bar, is_terminal, running: Mutex::default() }
     }
 
-    fn clear(&self) {
+    pub(super) fn clear(&self) {
         self.bar.finish_and_clear();
     }
 
-    fn steps(&self) -> u32 {
+    pub(super) fn steps(&self) -> u32 {
         self.with(|running| running.steps)
     }
 

@@ -10,6 +10,8 @@ use clap::{Args, Parser, Subcommand};
 pub mod check;
 pub mod cluster;
 pub mod explain;
+mod findings;
+mod repair;
 pub mod serve;
 pub mod status;
 mod table;
@@ -85,16 +87,18 @@ pub struct ClusterArgs {
 }
 
 /// What to do with the managed cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum ClusterCommand {
     /// Create what is missing and start it; changes nothing that is right
     Up,
-    /// Show every node: container, role, replication, lag
+    /// Show every node: container, role, replication, lag; what is wrong and why
     Status {
         /// Print JSON instead of a table
         #[arg(long)]
         json: bool,
     },
+    /// Mend what can be mended without losing data: start, point at the primary, make read-only
+    Repair(RepairArgs),
     /// Stop and remove the containers; the data stays in its volumes
     Down,
     /// Remove the containers and the data
@@ -103,6 +107,23 @@ pub enum ClusterCommand {
         #[arg(long)]
         yes: bool,
     },
+}
+
+/// Arguments of `weir cluster repair`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct RepairArgs {
+    /// One node, such as weir-2; all without it
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// Leave out the transaction at which the node's applier stopped, and keep its data
+    #[arg(long, requires = "name", conflicts_with = "reclone")]
+    pub skip: bool,
+    /// Copy the node's data anew from another
+    #[arg(long, requires = "name")]
+    pub reclone: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// Runs the subcommand and gives the exit code of the program.

@@ -65,6 +65,9 @@ pub enum ClusterError {
     #[error("replication on {node} from {from} does not run: {cause}")]
     Replication { node: String, from: String, cause: String },
 
+    #[error("{node} cannot be repaired so: {cause}")]
+    Repair { node: String, cause: String },
+
     #[error("{0}. Nothing was changed: a human has to decide which data is right")]
     Undecided(String),
 

@@ -8,6 +8,9 @@
 //! | `plan` | the difference as named steps; pure |
 //! | `provision`, `replication` | take the steps |
 //! | `world`, `server` | look |
+//! | `examine` | asks for what explains trouble |
+//! | `diagnose`, `lag` | say it in words; pure |
+//! | `repair` | mends |
 //! | `node`, `subnet`, `accounts`, `archive` | what things are made of; pure |
 //! | `docker` | the engine; the only file that names bollard |
 //! | `sql` | one connection to one server |
@@ -16,12 +19,16 @@
 
 mod accounts;
 mod archive;
+mod diagnose;
 mod docker;
 mod error;
+mod examine;
+mod lag;
 mod node;
 pub mod plan;
 mod progress;
 mod provision;
+mod repair;
 mod replication;
 mod server;
 mod sql;
@@ -38,9 +45,12 @@ use crate::config;
 
 /// The account that the monitor logs in with on managed servers.
 pub use accounts::MONITOR as MONITOR_USER;
+pub use diagnose::{Finding, Kind, Safe};
 pub use error::ClusterError;
+pub use lag::{Cause, Lag};
 pub use plan::Step;
 pub use progress::{Logged, Progress, Silent};
+pub use repair::{Examined, Skippable, examine, reclone_hook, repair, skip, skippable};
 pub use state::{State, write_private};
 pub use view::{ClusterView, NodeView, ReplicationView};
 
