@@ -3,7 +3,7 @@
 //! What is being done goes to stderr while it is done, results to stdout.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use crate::config::{Cluster, Config};
 use crate::topology::Role;
 
 /// In the state directory: options for MySQL's own client programs, to reach Weir as the application.
-const CLIENT_OPTIONS_FILE: &str = "client.cnf";
+pub(super) const CLIENT_OPTIONS_FILE: &str = "client.cnf";
 const SPINNER_INTERVAL: Duration = Duration::from_millis(120);
 
 /// Does the command to the cluster of that configuration.
@@ -138,13 +138,18 @@ fn confirmed(cluster: &Cluster, all: &[String]) -> anyhow::Result<bool> {
     Ok(answer.trim() == cluster.name)
 }
 
+/// Where a client on this machine connects.
+pub(super) fn reachable(listen: SocketAddr) -> SocketAddr {
+    match listen.ip() {
+        ip if ip.is_unspecified() => (IpAddr::V4(Ipv4Addr::LOCALHOST), listen.port()).into(),
+        _ => listen,
+    }
+}
+
 /// Options by which `mysql --defaults-extra-file=..` reaches Weir as the application.
 fn client_options(config: &Config, view: &ClusterView) -> String {
-    let listen = config.proxy.listen;
-    let host = match listen.ip() {
-        ip if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        ip => ip,
-    };
+    let listen = reachable(config.proxy.listen);
+    let host = listen.ip();
     let quoted = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
     format!(
         "# Written by `weir cluster up`: the way to Weir for MySQL's client programs.\n\

@@ -15,6 +15,7 @@ mod repair;
 pub mod serve;
 pub mod status;
 mod table;
+pub mod workload;
 
 /// A read/write-splitting MySQL proxy that also builds and keeps the replicated cluster behind it.
 #[derive(Debug, Parser)]
@@ -37,6 +38,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Create, inspect, stop or remove the cluster that the [cluster] section describes
     Cluster(ClusterArgs),
+    /// Write rows through the proxy and show what each server has of them, until Ctrl-C
+    Workload(WorkloadArgs),
 }
 
 /// `--config FILE`
@@ -75,6 +78,27 @@ pub struct StatusArgs {
     /// Print JSON instead of a table
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `weir workload`.
+#[derive(Debug, Clone, Args)]
+pub struct WorkloadArgs {
+    #[command(flatten)]
+    pub config: ConfigArg,
+    /// Rows to write each second
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub rows_per_second: u32,
+    /// End after so many seconds; without it, at Ctrl-C
+    #[arg(long, value_name = "S")]
+    pub seconds: Option<u64>,
+    /// The table, in the application's schema; made when it is not there
+    #[arg(long, value_name = "NAME", default_value = "weir_heartbeat")]
+    pub table: String,
+    /// Option file with the account to write as ([client] user, password, database); by default the one
+    /// that `weir cluster up` writes
+    #[arg(long, value_name = "FILE")]
+    pub login: Option<PathBuf>,
 }
 
 /// Arguments of `weir cluster`.
@@ -140,6 +164,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             cluster::run(args.command, &args.config.config)?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Workload(args) => workload::run(&args),
     }
 }
 

@@ -181,11 +181,13 @@ async fn mend_threads(
 ) {
     let (name, source) = (world.name(number), world.name(primary));
     let of_node: Vec<&Finding> = findings.iter().filter(|finding| finding.node == name).collect();
-    // As long as its data differs, or its identity or disk is wrong, running on makes it worse.
-    let held = of_node.iter().any(|finding| {
-        finding.kind.is_divergence()
-            || matches!(finding.kind, Kind::SameUuid | Kind::DiskFull | Kind::Purged)
-            || (finding.kind == Kind::ApplierError && finding.safe == Safe::Nothing)
+    // It would stop at the same place again, or run on with a wrong identity.
+    let held = of_node.iter().any(|finding| match finding.kind {
+        Kind::DuplicateKey | Kind::MissingRow | Kind::Purged | Kind::SameUuid | Kind::DiskFull => {
+            true
+        }
+        Kind::ApplierError => finding.safe == Safe::Nothing,
+        _ => false,
     });
     if held {
         return;
