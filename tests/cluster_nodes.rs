@@ -47,6 +47,8 @@ impl Fixture {
             application_password: None,
             database: "app_data".to_owned(),
             semi_sync: true,
+            failover: true,
+            patience: Duration::from_secs(5),
             docker_host: None,
             port_base: stripe + OFFSET.fetch_add(10, Ordering::Relaxed),
             options: Vec::new(),
@@ -264,8 +266,14 @@ async fn nodes_come_and_go_under_writes() {
     // One by one, with an option that was changed.
     fixture.wanted.options = vec![("max_connections".to_owned(), "77".to_owned())];
     let recorder = Recorder::with_budget(u32::MAX);
-    let restarted =
-        cluster::restart(&fixture.wanted, fixture.state_dir(), &Which::All, &recorder).await;
+    let restarted = cluster::restart(
+        &fixture.wanted,
+        fixture.state_dir(),
+        &Which::All,
+        &cluster::NoTraffic,
+        &recorder,
+    )
+    .await;
     let restarted = restarted.unwrap();
     let stops: Vec<Step> = recorder
         .steps()
@@ -311,7 +319,10 @@ async fn check_refusals(fixture: &Fixture) {
     let mut wrong = fixture.wanted.clone();
     wrong.options = vec![("no_such_option".to_owned(), "1".to_owned())];
     let which = Which::Named(fixture.name(2));
-    let refused = cluster::restart(&wrong, fixture.state_dir(), &which, &Silent).await.unwrap_err();
+    let refused =
+        cluster::restart(&wrong, fixture.state_dir(), &which, &cluster::NoTraffic, &Silent)
+            .await
+            .unwrap_err();
     assert!(matches!(&refused, ClusterError::Options { option, .. } if option == "no_such_option"));
     let view = cluster::observe(&fixture.wanted, fixture.state_dir()).await.unwrap();
     assert!(view.nodes.iter().all(|node| node.state == "running"), "{view:?}");

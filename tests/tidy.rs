@@ -31,7 +31,7 @@ const RANKS: [(&str, u8); 17] = [
 
 /// Modules and files that decide or convert: no runtime, no clock, no chance, so that a test can
 /// drive them. Their callers hand in the time and the random bytes.
-const PURE: [&str; 9] = [
+const PURE: [&str; 11] = [
     "wire",
     "sql",
     "config",
@@ -41,6 +41,8 @@ const PURE: [&str; 9] = [
     "monitor/health",
     "monitor/roles",
     "cluster/plan",
+    "cluster/diagnose",
+    "cluster/lag",
 ];
 
 /// Files that may open sockets, and why.

@@ -3,7 +3,7 @@
 //! What is being done goes to stderr while it is done, results to stdout.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use crate::config::{Cluster, Config};
 use crate::topology::Role;
 
 /// In the state directory: options for MySQL's own client programs, to reach Weir as the application.
-const CLIENT_OPTIONS_FILE: &str = "client.cnf";
+pub(super) const CLIENT_OPTIONS_FILE: &str = "client.cnf";
 const SPINNER_INTERVAL: Duration = Duration::from_millis(120);
 
 /// Does the command to the cluster of that configuration.
@@ -52,6 +52,9 @@ pub fn run(command: ClusterCommand, config: &Path) -> anyhow::Result<()> {
                 nodes::change(cluster, state_dir, Change::Reclone, &name, yes).await
             }
             ClusterCommand::Restart { name, .. } => nodes::restart(cluster, state_dir, name).await,
+            ClusterCommand::Repair(args) => {
+                super::repair::run(cluster, &config.proxy.state_dir, &args).await
+            }
             ClusterCommand::Down => down(&config, cluster).await,
             ClusterCommand::Destroy { yes } => destroy(&config, cluster, yes).await,
         }
@@ -75,15 +78,17 @@ async fn up(config: &Config, cluster: &Cluster) -> anyhow::Result<()> {
 }
 
 async fn status(config: &Config, cluster: &Cluster, json: bool) -> anyhow::Result<()> {
-    let view = cluster::observe(cluster, &config.proxy.state_dir).await?;
+    let examined = cluster::examine(cluster, &config.proxy.state_dir).await?;
     let mut out = io::stdout().lock();
     if json {
-        serde_json::to_writer_pretty(&mut out, &as_json(&view))?;
+        let mut object = as_json(&examined.view);
+        super::findings::add_json(&examined, &mut object);
+        serde_json::to_writer_pretty(&mut out, &object)?;
         writeln!(out)?;
         return Ok(());
     }
-    write!(out, "{}", table(&view))?;
-    for problem in &view.problems {
+    write!(out, "{}{}", table(&examined.view), super::findings::text(&examined))?;
+    for problem in &examined.view.problems {
         writeln!(out, "{problem}")?;
     }
     Ok(())
@@ -165,13 +170,18 @@ fn confirmed(cluster: &Cluster, all: &[String]) -> anyhow::Result<bool> {
     Ok(answer.trim() == cluster.name)
 }
 
+/// Where a client on this machine connects.
+pub(super) fn reachable(listen: SocketAddr) -> SocketAddr {
+    match listen.ip() {
+        ip if ip.is_unspecified() => (IpAddr::V4(Ipv4Addr::LOCALHOST), listen.port()).into(),
+        _ => listen,
+    }
+}
+
 /// Options by which `mysql --defaults-extra-file=..` reaches Weir as the application.
 fn client_options(config: &Config, view: &ClusterView) -> String {
-    let listen = config.proxy.listen;
-    let host = match listen.ip() {
-        ip if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        ip => ip,
-    };
+    let listen = reachable(config.proxy.listen);
+    let host = listen.ip();
     let quoted = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
     format!(
         "# Written by `weir cluster up`: the way to Weir for MySQL's client programs.\n\
@@ -305,7 +315,7 @@ impl Shown {
         self.bar.finish_and_clear();
     }
 
-    fn steps(&self) -> u32 {
+    pub(super) fn steps(&self) -> u32 {
         self.with(|running| running.steps)
     }
 

@@ -10,10 +10,13 @@ use clap::{Args, Parser, Subcommand};
 pub mod check;
 pub mod cluster;
 pub mod explain;
+mod findings;
 mod nodes;
+mod repair;
 pub mod serve;
 pub mod status;
 mod table;
+pub mod workload;
 
 /// A read/write-splitting MySQL proxy that also builds and keeps the replicated cluster behind it.
 #[derive(Debug, Parser)]
@@ -36,6 +39,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Create, inspect, stop or remove the cluster that the [cluster] section describes
     Cluster(ClusterArgs),
+    /// Write rows through the proxy and show what each server has of them, until Ctrl-C
+    Workload(WorkloadArgs),
 }
 
 /// `--config FILE`
@@ -76,6 +81,27 @@ pub struct StatusArgs {
     pub json: bool,
 }
 
+/// Arguments of `weir workload`.
+#[derive(Debug, Clone, Args)]
+pub struct WorkloadArgs {
+    #[command(flatten)]
+    pub config: ConfigArg,
+    /// Rows to write each second
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub rows_per_second: u32,
+    /// End after so many seconds; without it, at Ctrl-C
+    #[arg(long, value_name = "S")]
+    pub seconds: Option<u64>,
+    /// The table, in the application's schema; made when it is not there
+    #[arg(long, value_name = "NAME", default_value = "weir_heartbeat")]
+    pub table: String,
+    /// Option file with the account to write as ([client] user, password, database); by default the one
+    /// that `weir cluster up` writes
+    #[arg(long, value_name = "FILE")]
+    pub login: Option<PathBuf>,
+}
+
 /// Arguments of `weir cluster`.
 #[derive(Debug, Clone, Args)]
 pub struct ClusterArgs {
@@ -90,7 +116,7 @@ pub struct ClusterArgs {
 pub enum ClusterCommand {
     /// Create what is missing and start it; changes nothing that is right
     Up,
-    /// Show every node: container, role, replication, lag
+    /// Show every node: container, role, replication, lag; what is wrong and why
     Status {
         /// Print JSON instead of a table
         #[arg(long)]
@@ -140,6 +166,8 @@ pub enum ClusterCommand {
         #[arg(long)]
         all: bool,
     },
+    /// Mend what can be mended without losing data: start, point at the primary, make read-only
+    Repair(RepairArgs),
     /// Stop and remove the containers; the data stays in its volumes
     Down,
     /// Remove the containers and the data
@@ -148,6 +176,23 @@ pub enum ClusterCommand {
         #[arg(long)]
         yes: bool,
     },
+}
+
+/// Arguments of `weir cluster repair`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct RepairArgs {
+    /// One node, such as weir-2; all without it
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// Leave out the transaction at which the node's applier stopped, and keep its data
+    #[arg(long, requires = "name", conflicts_with = "reclone")]
+    pub skip: bool,
+    /// Copy the node's data anew from another
+    #[arg(long, requires = "name")]
+    pub reclone: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// Runs the subcommand and gives the exit code of the program.
@@ -164,6 +209,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             cluster::run(args.command, &args.config.config)?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Workload(args) => workload::run(&args),
     }
 }
 

@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use bollard::Docker;
 use bollard::errors::Error;
+use bollard::exec::StartExecResults;
 use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, EndpointIpamConfig,
-    EndpointSettings, HealthConfig, HostConfig, Ipam, IpamConfig, Mount, MountType,
+    EndpointSettings, ExecConfig, HealthConfig, HostConfig, Ipam, IpamConfig, Mount, MountType,
     NetworkCreateRequest, NetworkDisconnectRequest, NetworkingConfig, PortBinding,
     ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum, VolumeCreateRequest,
 };
@@ -84,6 +85,8 @@ pub(super) struct Container {
     pub health: String,
     pub exit_code: i64,
     pub restarts: i64,
+    /// The kernel killed it because memory ran out.
+    pub out_of_memory: bool,
 }
 
 impl Engine {
@@ -365,6 +368,30 @@ impl Engine {
         }
     }
 
+    /// What a command in the running container writes to its standard output; empty when it cannot run.
+    pub(super) async fn output(
+        &self,
+        name: &str,
+        command: &[&str],
+    ) -> Result<String, ClusterError> {
+        let doing = || format!("running {} in container {name}", command.first().unwrap_or(&""));
+        let config = ExecConfig {
+            attach_stdout: Some(true),
+            cmd: Some(command.iter().map(|word| (*word).to_owned()).collect()),
+            ..ExecConfig::default()
+        };
+        let made = self.docker.create_exec(name, config).await;
+        let made = made.map_err(|error| refused(doing(), &error))?;
+        let started = self.docker.start_exec(&made.id, None).await;
+        match started.map_err(|error| refused(doing(), &error))? {
+            StartExecResults::Attached { output, .. } => {
+                let chunks: Vec<_> = output.collect().await;
+                Ok(chunks.into_iter().flatten().map(|chunk| chunk.to_string()).collect())
+            }
+            StartExecResults::Detached => Ok(String::new()),
+        }
+    }
+
     /// Names of all containers of the cluster, running or not, by node number.
     pub(super) async fn containers(
         &self,
@@ -447,6 +474,7 @@ fn container_seen(found: ContainerInspectResponse) -> Container {
         health: health.filter(|text| text != "none").unwrap_or_default(),
         exit_code: state.exit_code.unwrap_or_default(),
         restarts: found.restart_count.unwrap_or_default(),
+        out_of_memory: state.oom_killed.unwrap_or_default(),
     }
 }
 

@@ -101,6 +101,9 @@ pub enum ClusterError {
     )]
     StillBehind { node: String, primary: String, seconds: u64 },
 
+    #[error("{node} cannot be repaired so: {cause}")]
+    Repair { node: String, cause: String },
+
     #[error("{0}. Nothing was changed: a human has to decide which data is right")]
     Undecided(String),
 

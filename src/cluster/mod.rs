@@ -12,6 +12,9 @@
 //! | `nodes` | removes, replaces, copies anew, restarts one node |
 //! | `options` | has mysqld judge its options before it runs with them |
 //! | `world`, `server` | look |
+//! | `examine` | asks for what explains trouble |
+//! | `diagnose`, `lag` | say it in words; pure |
+//! | `repair` | mends |
 //! | `node`, `subnet`, `accounts`, `archive` | what things are made of; pure |
 //! | `docker` | the engine; the only file that names bollard |
 //! | `sql` | one connection to one server |
@@ -22,9 +25,12 @@ mod accounts;
 mod archive;
 mod clone;
 mod control;
+mod diagnose;
 mod docker;
 mod error;
+mod examine;
 pub mod failover;
+mod lag;
 mod node;
 mod nodes;
 mod options;
@@ -32,6 +38,7 @@ pub mod plan;
 mod progress;
 mod promote;
 mod provision;
+mod repair;
 mod replication;
 mod server;
 mod sql;
@@ -51,10 +58,13 @@ use crate::config;
 /// The account that the monitor logs in with on managed servers.
 pub use accounts::MONITOR as MONITOR_USER;
 pub use control::Control;
+pub use diagnose::{Finding, Kind, Safe};
 pub use error::ClusterError;
+pub use lag::{Cause, Lag};
 pub use nodes::{Change, Which, change, losses, restart};
 pub use plan::Step;
 pub use progress::{Logged, Progress, Silent};
+pub use repair::{Examined, Skippable, examine, repair, skip, skippable};
 pub use state::{State, write_private};
 pub use switchover::{Moved, switchover, switchover_alone};
 pub use traffic::{NoTraffic, Traffic};

@@ -38,10 +38,20 @@ pub(super) async fn reconcile(
     world: &mut World,
     progress: &dyn Progress,
 ) -> Result<Facts, ClusterError> {
+    reconcile_where(world, progress, &|_step| true).await
+}
+
+/// The same with only those steps that are `wanted`.
+pub(super) async fn reconcile_where(
+    world: &mut World,
+    progress: &dyn Progress,
+    wanted: &(dyn Fn(Step) -> bool + Sync),
+) -> Result<Facts, ClusterError> {
     let mut left = String::new();
     for _ in 0..MAX_ROUNDS {
         let facts = Box::pin(world.look()).await?;
-        let plan = plan::plan(world.wanted(), &facts.seen())?;
+        let mut plan = plan::plan(world.wanted(), &facts.seen())?;
+        plan.steps.retain(|step| wanted(*step));
         record(world, plan.primary)?;
         let Some(now) = this_round(&plan) else {
             notes(world, &facts, progress);
@@ -346,7 +356,7 @@ fn give_up_data(world: &mut World, number: u32) -> Result<(), ClusterError> {
     Ok(())
 }
 
-async fn create_accounts(world: &World, number: u32) -> Result<(), ClusterError> {
+pub(super) async fn create_accounts(world: &World, number: u32) -> Result<(), ClusterError> {
     let accounts = world.accounts().ok_or_else(|| ClusterError::Engine {
         doing: "creating the accounts".to_owned(),
         cause: "the cluster's network has no addresses yet; run `weir cluster up` again".to_owned(),

@@ -224,6 +224,20 @@ pub(super) async fn start(
     Ok(())
 }
 
+/// Puts an empty transaction in the place of one that the applier cannot run. It works on a server that is
+/// super_read_only, since nothing is written but the GTID.
+pub(super) async fn skip(world: &World, number: u32, gtid: &str) -> Result<(), ClusterError> {
+    let mut client = world.root_now(number).await?;
+    let next = format!("SET gtid_next = {}", accounts::string(gtid));
+    for statement in
+        ["STOP REPLICA SQL_THREAD", &next, "BEGIN", "COMMIT", "SET gtid_next = 'AUTOMATIC'"]
+    {
+        client.run(statement, "skipping a transaction").await?;
+    }
+    client.close().await;
+    Ok(())
+}
+
 async fn catch_up(
     world: &World,
     client: &mut Client,

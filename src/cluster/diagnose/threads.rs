@@ -1,0 +1,361 @@
+//! What a replica's two threads tell: the receiver, which fetches from the source, and the applier.
+
+use crate::gtid::GtidSet;
+
+use super::container::repair;
+use super::texts;
+use super::{Finding, Kind, ReplicaStatus, Safe, ServerSymptoms, Symptoms, count};
+
+/// Numbers of the server error reference.
+const ACCESS_DENIED: u32 = 1045;
+/// The source's dump thread refused, and what 8.0 and later make of it.
+const FATAL_READING_BINLOG: [u32; 2] = [1236, 13_114];
+/// Equal `server_id` or `server_uuid` of source and replica.
+const REPLICA_FATAL: [u32; 2] = [1593, 13_117];
+const NO_CONNECTION: [u32; 6] = [2002, 2003, 2005, 2006, 2013, 2055];
+const RELAY_LOG_DAMAGED: [u32; 3] = [1594, 13_121, 13_122];
+const DUPLICATE_KEY: [u32; 2] = [1062, 1586];
+const MISSING_ROW: [u32; 1] = [1032];
+
+/// What is said of one replica.
+struct View<'a> {
+    node: &'a Symptoms,
+    server: &'a ServerSymptoms,
+    status: &'a ReplicaStatus,
+    primary: &'a Symptoms,
+}
+
+type Found = (Kind, String, String, Safe);
+
+pub(super) fn look(
+    node: &Symptoms,
+    server: &ServerSymptoms,
+    primary: Option<&Symptoms>,
+    disk_full: bool,
+    findings: &mut Vec<Finding>,
+) {
+    let Some(primary) = primary.filter(|primary| primary.name != node.name) else { return };
+    let name = &node.name;
+    let mut found = |(kind, sentence, remedy, safe): Found| {
+        findings.push(Finding { node: name.clone(), kind, sentence, remedy, safe });
+    };
+    let Some(status) = &server.replica else {
+        return found((
+            Kind::NoSource,
+            format!("{name} replicates from nobody although {} is the primary", primary.name),
+            repair(name, "makes it replicate, if it has no transactions of its own"),
+            Safe::Follow,
+        ));
+    };
+    let view = View { node, server, status, primary };
+    if status.source_host != primary.name {
+        return found(view.other_source());
+    }
+    for of_thread in [view.receiver(), view.applier()].into_iter().flatten() {
+        let (kind, sentence, remedy, safe) = of_thread;
+        let is_effect = matches!(kind, Kind::ApplierError | Kind::ReceiverError) && disk_full;
+        found((kind, sentence, remedy, if is_effect { Safe::Nothing } else { safe }));
+    }
+}
+
+impl View<'_> {
+    fn other_source(&self) -> Found {
+        let (name, primary) = (&self.node.name, &self.primary.name);
+        (
+            Kind::OtherSource,
+            format!(
+                "{name} replicates from {}, but the primary is {primary}",
+                self.status.source_host
+            ),
+            repair(name, "points it at the primary"),
+            Safe::Follow,
+        )
+    }
+
+    fn receiver(&self) -> Option<Found> {
+        let status = self.status;
+        if status.receiver == "Yes" {
+            return None;
+        }
+        let (name, source) = (&self.node.name, &self.status.source_host);
+        let error = status.io_error.as_str();
+        Some(match status.io_errno {
+            // A receiver that has just been started is connecting without an error.
+            0 if status.receiver == "Connecting" => return None,
+            0 => (
+                Kind::ReceiverStopped,
+                format!("the receiver of {name} was stopped: it fetches nothing from {source}"),
+                repair(name, "starts it"),
+                Safe::StartThreads,
+            ),
+            ACCESS_DENIED => (
+                Kind::Credentials,
+                format!(
+                    "{source} refuses the replication account {} to {name}: wrong password, or no such \
+                     account (1045)",
+                    texts::account(error).unwrap_or("that is set")
+                ),
+                repair(name, "sets the account's password and the replica's anew"),
+                Safe::Follow,
+            ),
+            errno if NO_CONNECTION.contains(&errno) => self.unreachable(errno),
+            errno if FATAL_READING_BINLOG.contains(&errno) => self.position(),
+            errno if REPLICA_FATAL.contains(&errno) && error.contains("equal MySQL server") => (
+                Kind::SameUuid,
+                format!(
+                    "{name} and its source {source} have the same {}, so {name} takes nothing from it \
+                     ({errno})",
+                    if error.contains("UUID") { "server_uuid" } else { "server_id" }
+                ),
+                format!(
+                    "stop {name}, remove auto.cnf from its data directory and start it: it makes itself another"
+                ),
+                Safe::Nothing,
+            ),
+            errno => (
+                Kind::ReceiverError,
+                format!("the receiver of {name} has stopped: {} ({errno})", texts::essence(error)),
+                format!("mend what it names, then `weir cluster repair {name}`"),
+                Safe::StartThreads,
+            ),
+        })
+    }
+
+    fn unreachable(&self, errno: u32) -> Found {
+        let (name, status) = (&self.node.name, self.status);
+        let target = texts::target(&status.io_error).unwrap_or(&status.source_host);
+        let cause = texts::network_cause(&status.io_error)
+            .map(str::to_owned)
+            .unwrap_or_else(|| texts::essence(&status.io_error));
+        // Weir writes the port that servers have inside the network; another was set by somebody.
+        let ours = format!("{}:{}", self.primary.name, super::super::node::MYSQL_PORT);
+        let (remedy, safe) = if self.primary.server.is_none() {
+            (
+                format!("bring {} back; {name} connects again by itself", self.primary.name),
+                Safe::Wait,
+            )
+        } else if target == ours {
+            (
+                format!(
+                    "mend the network between {name} and {}, which do answer Weir; {name} connects again by \
+                     itself",
+                    self.primary.name
+                ),
+                Safe::Wait,
+            )
+        } else {
+            (repair(name, "points it at the primary's right address"), Safe::Follow)
+        };
+        let sentence = format!("the receiver of {name} cannot reach {target}: {cause} ({errno})");
+        (Kind::SourceUnreachable, sentence, remedy, safe)
+    }
+
+    /// The source does not have what is asked for: removed, or never there.
+    fn position(&self) -> Found {
+        let (name, source) = (&self.node.name, &self.status.source_host);
+        let error = self.status.io_error.as_str();
+        if error.contains("purged required binary logs") {
+            return self.purged();
+        }
+        if error.contains("same server_uuid") || error.contains("same server_id") {
+            return (
+                Kind::SameUuid,
+                format!(
+                    "{source} threw {name} out because another replica with the same {} is connected to it \
+                     (1236)",
+                    if error.contains("server_uuid") { "server_uuid" } else { "server_id" }
+                ),
+                format!(
+                    "stop {name}, remove auto.cnf from its data directory and start it: it makes itself another"
+                ),
+                Safe::Nothing,
+            );
+        }
+        let (file, position) = &self.status.read;
+        if self.status.auto_position
+            || !error.contains("osition") && !error.contains("first log file")
+        {
+            return (
+                Kind::ReceiverError,
+                format!("{source} stopped sending to {name}: {} (1236)", quoted(error)),
+                repair(name, "asks for it anew"),
+                Safe::Follow,
+            );
+        }
+        let has = self.primary.server.as_ref().and_then(|server| {
+            let (_, size) = server.logs.iter().find(|(log, _)| log == file)?;
+            Some(format!("{file} there has {}", count(*size, "byte")))
+        });
+        (
+            Kind::WrongPosition,
+            format!(
+                "{name} asks {source} for {file} from position {position}, which is not there ({}; 1236)",
+                has.unwrap_or_else(|| format!("{source} has no {file}"))
+            ),
+            repair(name, "lets it find its place by GTID"),
+            Safe::Follow,
+        )
+    }
+
+    fn purged(&self) -> Found {
+        let (name, source) = (&self.node.name, &self.status.source_host);
+        let there = self.primary.server.as_ref();
+        let missing = texts::missing(&self.status.io_error)
+            .or_else(|| there.map(|there| there.purged.subtract(&self.server.executed)))
+            .unwrap_or_default();
+        let oldest = there
+            .and_then(|there| there.logs.first())
+            .map(|(file, _)| format!("; the oldest there is now {file}"))
+            .unwrap_or_default();
+        let own =
+            there.map_or_else(GtidSet::new, |there| self.server.executed.subtract(&there.executed));
+        let safe = if own.is_empty() { Safe::Reclone } else { Safe::Nothing };
+        (
+            Kind::Purged,
+            format!(
+                "{name} lacks {}, the first is {}, that {source} has removed from its binary logs (1236{oldest})",
+                count(missing.count(), "transaction"),
+                texts::first(&missing),
+            ),
+            format!("`weir cluster repair {name} --reclone` copies the data anew"),
+            safe,
+        )
+    }
+
+    fn applier(&self) -> Option<Found> {
+        let status = self.status;
+        if status.applier == "Yes" {
+            return None;
+        }
+        let name = &self.node.name;
+        let message =
+            status.worker.as_ref().map_or(status.sql_error.as_str(), |worker| &worker.message);
+        let errno = match (&status.worker, status.sql_errno) {
+            (Some(worker), _) => worker.number,
+            (None, errno) => errno,
+        };
+        Some(match errno {
+            0 => (
+                Kind::ApplierStopped,
+                format!(
+                    "the applier of {name} was stopped: {} received and not applied",
+                    count(status.retrieved.subtract(&self.server.executed).count(), "transaction")
+                ),
+                repair(name, "starts it"),
+                Safe::StartThreads,
+            ),
+            errno if DUPLICATE_KEY.contains(&errno) => self.duplicate(message, errno),
+            errno if MISSING_ROW.contains(&errno) => self.missing_row(message, errno),
+            errno if RELAY_LOG_DAMAGED.contains(&errno) => (
+                Kind::RelayLogDamaged,
+                format!(
+                    "the relay log of {name} cannot be read ({errno}): {}",
+                    texts::essence(message)
+                ),
+                repair(name, "fetches it again from the primary"),
+                Safe::Follow,
+            ),
+            errno if texts::is_disk_full(errno, message) => (
+                Kind::ApplierError,
+                format!(
+                    "the applier of {name} has no room to write: {} ({errno})",
+                    texts::essence(message)
+                ),
+                format!("make room, then `weir cluster repair {name}`"),
+                Safe::StartThreads,
+            ),
+            errno => (
+                Kind::ApplierError,
+                format!(
+                    "the applier of {name} has stopped{}: {} ({errno})",
+                    self.at_transaction(message),
+                    texts::essence(message)
+                ),
+                format!(
+                    "mend what it names, then `weir cluster repair {name}`; `--skip` leaves this transaction \
+                     out, `--reclone` copies the data anew"
+                ),
+                Safe::Nothing,
+            ),
+        })
+    }
+
+    fn duplicate(&self, message: &str, errno: u32) -> Found {
+        let table = table(message);
+        let sentence = match texts::duplicate(message) {
+            Some(duplicate) => format!(
+                "{} holds a row that the primary wants to write: '{}' of key {} in {table} ({errno}){}{}",
+                self.node.name,
+                texts::shortened(&duplicate.entry),
+                duplicate.key,
+                self.at_transaction(message),
+                self.rows(),
+            ),
+            None => format!(
+                "{} holds a row of {table} that the primary wants to write ({errno}){}: {}",
+                self.node.name,
+                self.at_transaction(message),
+                texts::essence(message)
+            ),
+        };
+        (Kind::DuplicateKey, sentence, self.divergence(), Safe::Nothing)
+    }
+
+    fn missing_row(&self, message: &str, errno: u32) -> Found {
+        let wants = texts::action(message).unwrap_or("change");
+        let sentence = format!(
+            "{} lacks a row of {} that the primary wants to {wants} ({errno}){}",
+            self.node.name,
+            table(message),
+            self.at_transaction(message)
+        );
+        (Kind::MissingRow, sentence, self.divergence(), Safe::Nothing)
+    }
+
+    fn divergence(&self) -> String {
+        let name = &self.node.name;
+        format!(
+            "its data differs from the primary's: `weir cluster repair {name} --reclone` copies it anew, \
+             `--skip` leaves this one transaction out and keeps what is there"
+        )
+    }
+
+    /// " at transaction uuid:15, with 3 behind it"
+    fn at_transaction(&self, message: &str) -> String {
+        let worker = self.status.worker.as_ref().map(|worker| worker.transaction.clone());
+        let Some(transaction) =
+            texts::transaction(message).or(worker).filter(|gtid| !gtid.is_empty())
+        else {
+            return String::new();
+        };
+        let waiting =
+            self.status.retrieved.subtract(&self.server.executed).count().saturating_sub(1);
+        format!(" at transaction {transaction}, with {} behind it", count(waiting, "transaction"))
+    }
+
+    /// "; the primary has (id=1), this one (id=1)"
+    fn rows(&self) -> String {
+        let Some(rows) = &self.status.rows else { return String::new() };
+        let row = |row: &Option<String>| {
+            row.as_deref().map_or_else(|| "no such row".to_owned(), texts::shortened)
+        };
+        format!(
+            "; {} has {}, {} has {}",
+            self.primary.name,
+            row(&rows.on_primary),
+            self.node.name,
+            row(&rows.here)
+        )
+    }
+}
+
+fn table(message: &str) -> String {
+    texts::table(message)
+        .map_or_else(|| "a table".to_owned(), |(schema, table)| format!("{schema}.{table}"))
+}
+
+/// What the source said, without the frame around it.
+fn quoted(error: &str) -> String {
+    let inner = error.split_once("binary log: '").map_or(error, |(_, rest)| rest);
+    texts::shortened(inner.trim_end_matches('\''))
+}

@@ -1,0 +1,245 @@
+//! Mends what can be mended without losing anything; what cannot waits for a person's word.
+//!
+//! Without flags: containers are started, replicas made read-only, pointed at the primary and their
+//! threads started. Data that differs is touched only by [`skip`], one named transaction at a time, and
+//! by copying it anew.
+
+use std::path::Path;
+
+use crate::config;
+
+use super::diagnose::{Finding, Kind, Safe};
+use super::error::ClusterError;
+use super::examine::{self, Examination};
+use super::lag::Lag;
+use super::plan::{self, Step};
+use super::progress::Progress;
+use super::provision;
+use super::replication;
+use super::server;
+use super::state::{Lock, State};
+use super::view::ClusterView;
+use super::world::{Facts, World};
+
+/// The cluster with what is wrong and why replicas are behind.
+#[derive(Debug, Clone)]
+pub struct Examined {
+    pub view: ClusterView,
+    /// Node by node.
+    pub findings: Vec<Finding>,
+    /// Of the replicas that are behind.
+    pub lags: Vec<Lag>,
+}
+
+/// The transaction that a replica's applier stopped at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skippable {
+    /// "weir-2"
+    pub node: String,
+    /// Its GTID.
+    pub transaction: String,
+    /// The applier's error: number and text.
+    pub errno: u32,
+    pub error: String,
+}
+
+/// Looks at the cluster and into its troubles without changing anything.
+///
+/// # Errors
+/// As [`super::observe`].
+pub async fn examine(
+    cluster: &config::Cluster,
+    state_dir: &Path,
+) -> Result<Examined, ClusterError> {
+    let world = open(cluster, state_dir).await?;
+    look(&world).await
+}
+
+/// Does what is safe, on one node or on all, and looks again. A node that resists does not keep the others
+/// from being mended; why it did is told by `progress.note`.
+///
+/// # Errors
+/// As [`super::up`]; [`ClusterError::Repair`] when there is no node of that name.
+pub async fn repair(
+    cluster: &config::Cluster,
+    state_dir: &Path,
+    node: Option<&str>,
+    progress: &dyn Progress,
+) -> Result<Examined, ClusterError> {
+    let _lock = Lock::wait(state_dir, &cluster.name).await?;
+    let mut world = open(cluster, state_dir).await?;
+    let only = node.map(|name| number_of(&world, name)).transpose()?;
+    let is_meant = |number: u32| only.is_none_or(|only| only == number);
+    let wanted = |step: Step| is_wanted(step) && concerns(step).is_none_or(is_meant);
+    let facts = provision::reconcile_where(&mut world, progress, &wanted).await?;
+    let found = Box::pin(examine::examine(&world, &facts)).await;
+    if let Some(primary) = plan::apparent_primary(&facts.seen(), world.state.primary) {
+        for number in (1..=world.nodes()).filter(|number| is_meant(*number)) {
+            mend_threads(&world, number, primary, &found.findings, progress).await;
+        }
+    }
+    look(&world).await
+}
+
+/// The transaction that `node` stopped at, for a person to judge.
+///
+/// # Errors
+/// [`ClusterError::Repair`] when the applier has not stopped by an error of one transaction.
+pub async fn skippable(
+    cluster: &config::Cluster,
+    state_dir: &Path,
+    node: &str,
+) -> Result<Skippable, ClusterError> {
+    let world = open(cluster, state_dir).await?;
+    let number = number_of(&world, node)?;
+    stopped_at(&world, number).await
+}
+
+/// Puts an empty transaction in the place of exactly that one, so that the replica never runs it, and lets
+/// the applier go on until it has caught up or meets the next error. What the transaction changed is then
+/// missing on this node.
+///
+/// # Errors
+/// [`ClusterError::Repair`] when the node does not stand at that transaction any more.
+pub async fn skip(
+    cluster: &config::Cluster,
+    state_dir: &Path,
+    skippable: &Skippable,
+    progress: &dyn Progress,
+) -> Result<Examined, ClusterError> {
+    let _lock = Lock::wait(state_dir, &cluster.name).await?;
+    let world = open(cluster, state_dir).await?;
+    let number = number_of(&world, &skippable.node)?;
+    let now = stopped_at(&world, number).await?;
+    if now.transaction != skippable.transaction {
+        return Err(cannot(
+            &skippable.node,
+            format!("it stands at transaction {} by now", now.transaction),
+        ));
+    }
+    progress.begin(&format!("skip transaction {} on {}", now.transaction, now.node));
+    replication::skip(&world, number, &now.transaction).await?;
+    progress.end();
+    let facts = Box::pin(world.look()).await?;
+    if let Some(primary) = plan::apparent_primary(&facts.seen(), world.state.primary) {
+        attempt(
+            replication::start(&world, number, primary, progress),
+            &format!("start replication on {}", now.node),
+            progress,
+        )
+        .await;
+    }
+    look(&world).await
+}
+
+async fn open(cluster: &config::Cluster, state_dir: &Path) -> Result<World, ClusterError> {
+    let state = State::load(state_dir, &cluster.name)?
+        .ok_or_else(|| super::not_built(cluster, state_dir))?;
+    World::open(cluster, state_dir, state).await
+}
+
+async fn look(world: &World) -> Result<Examined, ClusterError> {
+    let facts: Facts = Box::pin(world.look()).await?;
+    let Examination { findings, lags } = Box::pin(examine::examine(world, &facts)).await;
+    Ok(Examined { view: ClusterView::new(world, &facts), findings, lags })
+}
+
+/// Threads are started by what was found, node by node, not by the plan: one that cannot run must not
+/// keep the others from being mended.
+fn is_wanted(step: Step) -> bool {
+    !matches!(step, Step::ConfigureReplica { .. } | Step::StartReplication { .. })
+}
+
+/// The node that a step changes; `None` for what is everybody's.
+fn concerns(step: Step) -> Option<u32> {
+    match step {
+        Step::CreateVolume(node)
+        | Step::CreateContainer(node)
+        | Step::StartContainer(node)
+        | Step::WaitHealthy(node)
+        | Step::ClearHistory(node)
+        | Step::InstallSemiSync(node)
+        | Step::SetReadOnly(node) => Some(node),
+        _ => None,
+    }
+}
+
+async fn mend_threads(
+    world: &World,
+    number: u32,
+    primary: u32,
+    findings: &[Finding],
+    progress: &dyn Progress,
+) {
+    let (name, source) = (world.name(number), world.name(primary));
+    let of_node: Vec<&Finding> = findings.iter().filter(|finding| finding.node == name).collect();
+    // It would stop at the same place again, or run on with a wrong identity.
+    let held = of_node.iter().any(|finding| match finding.kind {
+        Kind::DuplicateKey | Kind::MissingRow | Kind::Purged | Kind::SameUuid | Kind::DiskFull => {
+            true
+        }
+        Kind::ApplierError => finding.safe == Safe::Nothing,
+        _ => false,
+    });
+    if held {
+        return;
+    }
+    if of_node.iter().any(|finding| finding.kind == Kind::Credentials) {
+        let text = format!("set the passwords of the accounts on {source}");
+        attempt(provision::create_accounts(world, primary), &text, progress).await;
+    }
+    if of_node.iter().any(|finding| finding.safe == Safe::Follow) {
+        let text = format!("make {name} replicate from {source}");
+        attempt(replication::follow(world, number, primary, progress), &text, progress).await;
+    } else if of_node.iter().any(|finding| finding.safe == Safe::StartThreads) {
+        let text = format!("start replication on {name} from {source}");
+        attempt(replication::start(world, number, primary, progress), &text, progress).await;
+    }
+}
+
+/// A failure is told and not passed on; what is still wrong afterwards the next look finds.
+async fn attempt(
+    step: impl Future<Output = Result<(), ClusterError>>,
+    text: &str,
+    progress: &dyn Progress,
+) {
+    progress.begin(text);
+    let done = Box::pin(step).await;
+    progress.end();
+    if let Err(error) = done {
+        progress.note(&error.to_string());
+    }
+}
+
+async fn stopped_at(world: &World, number: u32) -> Result<Skippable, ClusterError> {
+    let node = world.name(number);
+    let mut client = world.root_now(number).await?;
+    let Some(status) = server::replication(&mut client).await? else {
+        return Err(cannot(&node, "it replicates from nobody".to_owned()));
+    };
+    if status.applier == "Yes" {
+        return Err(cannot(&node, "its applier runs, so there is nothing to skip".to_owned()));
+    }
+    let stopped = examine::stopped_at(&mut client).await?;
+    client.close().await;
+    let Some((errno, error, transaction)) = stopped else {
+        return Err(cannot(
+            &node,
+            "its applier was stopped, but not by an error of one transaction; without flags `weir \
+             cluster repair` starts it"
+                .to_owned(),
+        ));
+    };
+    Ok(Skippable { node, transaction, errno, error })
+}
+
+fn number_of(world: &World, name: &str) -> Result<u32, ClusterError> {
+    (1..=world.nodes()).find(|number| world.name(*number) == name).ok_or_else(|| {
+        let names: Vec<String> = (1..=world.nodes()).map(|number| world.name(number)).collect();
+        cannot(name, format!("there is no such node; the nodes are {}", names.join(", ")))
+    })
+}
+
+fn cannot(node: &str, cause: String) -> ClusterError {
+    ClusterError::Repair { node: node.to_owned(), cause }
+}

@@ -1,0 +1,329 @@
+//! Faults made on a real cluster: each is named with its numbers, mended where that is safe, and left alone
+//! where a person has to decide.
+//!
+//! Needs an engine and the image (`make test` sees to both). One cluster for all, since each fault ends
+//! with a cluster that is right; it is removed at the end, also when the test fails.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is the test's failure")]
+#![expect(
+    clippy::print_stderr,
+    reason = "what could not be cleaned up is told in the test's output"
+)]
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{Conn, OptsBuilder};
+use tempfile::TempDir;
+use weir::cluster::{self, ClusterError, ClusterView, Examined, Finding, Kind, Silent, State};
+use weir::config::{Cluster, Config};
+
+/// Ports of this file's cluster lie above those of the other tests.
+const FIRST_PORT: u16 = 31_000;
+/// How long a fault may take to show.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A cluster that is destroyed when the test ends, however it ends.
+struct Fixture {
+    wanted: Cluster,
+    dir: TempDir,
+    view: Option<ClusterView>,
+}
+
+impl Fixture {
+    async fn up(replicas: u32) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let pid = u16::try_from(std::process::id() % 100).unwrap();
+        let file = dir.path().join("proxy.toml");
+        let text = format!(
+            "[proxy]\nlisten = \"127.0.0.1:6033\"\n[cluster]\nname = \"weirfaults{}\"\nreplicas = {replicas}\n\
+             port_base = {}\nmemory_mb = 64\ndatabase = \"app\"\n[cluster.options]\nsync_binlog = 0\n\
+             innodb_flush_log_at_trx_commit = 2\n",
+            std::process::id(),
+            FIRST_PORT + pid * 10,
+        );
+        std::fs::write(&file, text).unwrap();
+        let config = Config::load(&file, &|name| std::env::var(name).ok()).unwrap();
+        let mut fixture = Self { wanted: config.cluster.unwrap(), dir, view: None };
+        let view = cluster::up(&fixture.wanted, fixture.state_dir(), &Silent).await.unwrap();
+        fixture.view = Some(view);
+        fixture
+    }
+
+    fn state_dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn name(&self, number: usize) -> String {
+        format!("{}-{number}", self.wanted.name)
+    }
+
+    async fn root(&self, number: usize) -> Conn {
+        let state = State::load(self.state_dir(), &self.wanted.name).unwrap().unwrap();
+        let address = &self.view.as_ref().unwrap().nodes[number - 1].server.address;
+        let (host, port) = address.rsplit_once(':').unwrap();
+        let options = OptsBuilder::default()
+            .ip_or_hostname(host)
+            .tcp_port(port.parse().unwrap())
+            .user(Some("root"))
+            .pass(Some(state.root.expose()))
+            .prefer_socket(false);
+        Conn::new(options).await.unwrap()
+    }
+
+    /// Runs statements as root on one node, in one session.
+    async fn run(&self, number: usize, statements: &[&str]) {
+        let mut root = self.root(number).await;
+        for statement in statements {
+            root.query_drop(*statement).await.unwrap_or_else(|e| panic!("{statement}: {e}"));
+        }
+    }
+
+    /// The same without a trace in the binary log, on a server that takes no writes.
+    async fn run_unseen(&self, number: usize, statements: &[&str]) {
+        let before = ["SET GLOBAL super_read_only = OFF", "SET SESSION sql_log_bin = OFF"];
+        let after = ["SET GLOBAL super_read_only = ON"];
+        self.run(number, &[&before, statements, &after].concat()).await;
+    }
+
+    async fn rows(&self, number: usize) -> Vec<(u32, String)> {
+        self.root(number).await.query("SELECT id, v FROM app.t ORDER BY id").await.unwrap()
+    }
+
+    async fn examine(&self) -> Examined {
+        cluster::examine(&self.wanted, self.state_dir()).await.unwrap()
+    }
+
+    async fn repair(&self, number: Option<usize>) -> Examined {
+        let name = number.map(|number| self.name(number));
+        cluster::repair(&self.wanted, self.state_dir(), name.as_deref(), &Silent).await.unwrap()
+    }
+
+    /// Waits until a finding of that kind shows on the node, and checks its words.
+    async fn found(&self, number: usize, kind: Kind, words: &[&str]) -> Finding {
+        let started = Instant::now();
+        loop {
+            let findings = self.examine().await.findings;
+            let name = self.name(number);
+            let found = findings.iter().find(|found| found.node == name && found.kind == kind);
+            if let Some(finding) = found {
+                for word in words {
+                    assert!(finding.sentence.contains(word), "{word}: {}", finding.sentence);
+                }
+                return finding.clone();
+            }
+            assert!(started.elapsed() < PATIENCE, "no {kind:?} on {name}: {findings:?}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Waits until nothing is wrong and every server has the same rows.
+    async fn right(&self) {
+        let started = Instant::now();
+        loop {
+            let examined = self.examine().await;
+            if examined.findings.is_empty() && examined.lags.is_empty() {
+                break;
+            }
+            assert!(started.elapsed() < PATIENCE, "{:?} {:?}", examined.findings, examined.lags);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let rows = self.rows(1).await;
+        for number in 2..=3 {
+            assert_eq!(self.rows(number).await, rows, "{}", self.name(number));
+        }
+    }
+
+    async fn skip(&self, number: usize) -> Examined {
+        let skippable =
+            cluster::skippable(&self.wanted, self.state_dir(), &self.name(number)).await.unwrap();
+        cluster::skip(&self.wanted, self.state_dir(), &skippable, &Silent).await.unwrap()
+    }
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        let (wanted, dir) = (self.wanted.clone(), self.state_dir().to_owned());
+        let cleaner = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(cluster::destroy(&wanted, &dir, &Silent)).map(|_| ())
+        });
+        match cleaner.join() {
+            Ok(Ok(())) => {}
+            other => eprintln!("{} may have left something behind: {other:?}", self.wanted.name),
+        }
+    }
+}
+
+fn kinds(examined: &Examined) -> Vec<Kind> {
+    examined.findings.iter().map(|finding| finding.kind).collect()
+}
+
+#[tokio::test]
+async fn faults_are_named_and_mended_where_that_is_safe() {
+    let fixture = Fixture::up(2).await;
+    let make = "CREATE TABLE app.t (id INT PRIMARY KEY, v VARCHAR(20))";
+    fixture.run(1, &[make, "INSERT INTO app.t VALUES (1, 'a'), (2, 'b'), (3, 'c')"]).await;
+    fixture.right().await;
+    stopped_threads(&fixture).await;
+    writable(&fixture).await;
+    wrong_password(&fixture).await;
+    stopped_container(&fixture).await;
+    lag_by_a_lock(&fixture).await;
+    duplicate_keys(&fixture).await;
+    missing_row(&fixture).await;
+    errant(&fixture).await;
+    purged(&fixture).await;
+}
+
+async fn stopped_threads(fixture: &Fixture) {
+    fixture.run(2, &["STOP REPLICA"]).await;
+    let receiver = fixture.found(2, Kind::ReceiverStopped, &[&fixture.name(1)]).await;
+    assert!(receiver.remedy.contains("weir cluster repair"), "{}", receiver.remedy);
+    fixture.found(2, Kind::ApplierStopped, &["0 transactions received"]).await;
+    // A repair of another node leaves this one alone.
+    assert_eq!(
+        kinds(&fixture.repair(Some(3)).await),
+        [Kind::ReceiverStopped, Kind::ApplierStopped]
+    );
+    assert_eq!(kinds(&fixture.repair(Some(2)).await), []);
+    fixture.right().await;
+    let nobody =
+        cluster::repair(&fixture.wanted, fixture.state_dir(), Some("nobody"), &Silent).await;
+    assert!(matches!(nobody, Err(ClusterError::Repair { .. })), "{nobody:?}");
+}
+
+async fn writable(fixture: &Fixture) {
+    fixture.run(2, &["SET GLOBAL super_read_only = OFF", "SET GLOBAL read_only = OFF"]).await;
+    fixture.found(2, Kind::Writable, &["everybody", &fixture.name(1)]).await;
+    assert_eq!(kinds(&fixture.repair(None).await), []);
+    fixture.right().await;
+}
+
+async fn wrong_password(fixture: &Fixture) {
+    let wrong = "CHANGE REPLICATION SOURCE TO SOURCE_PASSWORD = 'wrong'";
+    fixture.run(2, &["STOP REPLICA", wrong, "START REPLICA"]).await;
+    fixture.found(2, Kind::Credentials, &["weir_replication", "1045"]).await;
+    assert_eq!(kinds(&fixture.repair(Some(2)).await), []);
+    fixture.right().await;
+}
+
+async fn stopped_container(fixture: &Fixture) {
+    let name = fixture.name(3);
+    let killed = std::process::Command::new("docker").args(["kill", &name]).output().unwrap();
+    assert!(killed.status.success(), "{killed:?}");
+    fixture.found(3, Kind::ContainerExited, &["SIGKILL", "137"]).await;
+    assert_eq!(kinds(&fixture.repair(None).await), []);
+    fixture.right().await;
+}
+
+/// A client of the replica holds a row that the applier needs.
+async fn lag_by_a_lock(fixture: &Fixture) {
+    let mut client = fixture.root(2).await;
+    for statement in [
+        "SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+        "BEGIN",
+        "SELECT * FROM app.t WHERE id = 3",
+    ] {
+        client.query_drop(statement).await.unwrap();
+    }
+    let id: u64 = client.query_first("SELECT CONNECTION_ID()").await.unwrap().unwrap();
+    fixture.run(1, &["UPDATE app.t SET v = 'held' WHERE id = 3"]).await;
+    let started = Instant::now();
+    let lag = loop {
+        let lag = fixture
+            .examine()
+            .await
+            .lags
+            .into_iter()
+            .find(|lag| lag.node == fixture.name(2) && lag.cause == cluster::Cause::Lock);
+        match lag {
+            Some(lag) => break lag,
+            None => assert!(started.elapsed() < PATIENCE),
+        }
+    };
+    for word in ["1 transaction", "a row of app.t", &format!("connection {id} of root@")] {
+        assert!(lag.sentence.contains(word), "{word}: {}", lag.sentence);
+    }
+    client.query_drop("ROLLBACK").await.unwrap();
+    fixture.right().await;
+}
+
+/// Two in a row: each is skipped by itself.
+async fn duplicate_keys(fixture: &Fixture) {
+    fixture.run_unseen(2, &["INSERT INTO app.t VALUES (10, 'mine'), (11, 'mine')"]).await;
+    for row in ["(10, 'theirs')", "(11, 'theirs')", "(12, 'theirs')"] {
+        fixture.run(1, &[&format!("INSERT INTO app.t VALUES {row}")]).await;
+    }
+    let words = ["1062", "'10' of key PRIMARY in app.t", "with 2 transactions behind it"];
+    let finding = fixture.found(2, Kind::DuplicateKey, &words).await;
+    for row in ["has (id=10, v=theirs)", "has (id=10, v=mine)"] {
+        assert!(finding.sentence.contains(row), "{}", finding.sentence);
+    }
+    // Without a word nothing is decided.
+    assert_eq!(kinds(&fixture.repair(None).await), [Kind::DuplicateKey]);
+    let next = fixture.skip(2).await;
+    assert_eq!(kinds(&next), [Kind::DuplicateKey]);
+    assert!(next.findings[0].sentence.contains("'11'"), "{}", next.findings[0].sentence);
+    assert_eq!(kinds(&fixture.skip(2).await), []);
+    let nothing = cluster::skippable(&fixture.wanted, fixture.state_dir(), &fixture.name(2)).await;
+    assert!(matches!(nothing, Err(ClusterError::Repair { .. })), "{nothing:?}");
+    fixture.run_unseen(2, &["UPDATE app.t SET v = 'theirs' WHERE id IN (10, 11)"]).await;
+    fixture.right().await;
+}
+
+async fn missing_row(fixture: &Fixture) {
+    fixture.run_unseen(2, &["DELETE FROM app.t WHERE id = 2"]).await;
+    fixture.run(1, &["UPDATE app.t SET v = 'new' WHERE id = 2"]).await;
+    let words = ["1032", "lacks a row of app.t", "to update", "with 0 transactions behind it"];
+    fixture.found(2, Kind::MissingRow, &words).await;
+    assert_eq!(kinds(&fixture.repair(Some(2)).await), [Kind::MissingRow]);
+    assert_eq!(kinds(&fixture.skip(2).await), []);
+    fixture.run_unseen(2, &["INSERT INTO app.t VALUES (2, 'new')"]).await;
+    fixture.right().await;
+}
+
+async fn errant(fixture: &Fixture) {
+    let write = "INSERT INTO app.t VALUES (900, 'errant')";
+    let open = "SET GLOBAL super_read_only = OFF";
+    fixture.run(3, &[open, write, "SET GLOBAL super_read_only = ON"]).await;
+    let uuid: String =
+        fixture.root(3).await.query_first("SELECT @@server_uuid").await.unwrap().unwrap();
+    let first = format!("{uuid}:1");
+    let name = fixture.name(1);
+    fixture.found(3, Kind::Errant, &["has 1 transaction that", &name, &first]).await;
+    assert_eq!(kinds(&fixture.repair(None).await), [Kind::Errant]);
+    let kept = fixture.rows(3).await;
+    assert!(kept.contains(&(900, "errant".to_owned())), "{kept:?}");
+    // As a person may decide: the row goes, and the transaction counts as done everywhere.
+    fixture.run_unseen(3, &["DELETE FROM app.t WHERE id = 900"]).await;
+    let next = format!("SET gtid_next = '{first}'");
+    fixture.run(1, &[&next, "BEGIN", "COMMIT", "SET gtid_next = 'AUTOMATIC'"]).await;
+    fixture.right().await;
+}
+
+/// Last, because only a copy of the data mends it.
+async fn purged(fixture: &Fixture) {
+    fixture.run(3, &["STOP REPLICA"]).await;
+    fixture
+        .run(1, &["INSERT INTO app.t VALUES (20, 'x')", "INSERT INTO app.t VALUES (21, 'x')"])
+        .await;
+    fixture.run(1, &["FLUSH BINARY LOGS", "INSERT INTO app.t VALUES (22, 'x')"]).await;
+    let mut primary = fixture.root(1).await;
+    // No replica may still be reading what is to be purged.
+    let applied: String =
+        primary.query_first("SELECT @@global.gtid_executed").await.unwrap().unwrap();
+    let wait = format!("DO WAIT_FOR_EXECUTED_GTID_SET('{}', 20)", applied.replace('\n', ""));
+    fixture.run(2, &[&wait]).await;
+    let logs: Vec<(String, u64, String)> = primary.query("SHOW BINARY LOGS").await.unwrap();
+    let newest = &logs.last().unwrap().0;
+    primary.query_drop(format!("PURGE BINARY LOGS TO '{newest}'")).await.unwrap();
+    fixture.run(3, &["START REPLICA"]).await;
+    let finding = fixture.found(3, Kind::Purged, &["2 transactions", "1236", newest]).await;
+    assert!(finding.remedy.contains("--reclone"), "{}", finding.remedy);
+    assert_eq!(kinds(&fixture.repair(None).await), [Kind::Purged]);
+    let lag = fixture.examine().await.lags;
+    assert_eq!((lag.len(), lag[0].behind), (1, 3), "{lag:?}");
+}
