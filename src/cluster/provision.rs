@@ -277,7 +277,15 @@ pub(super) async fn start_container(
         cause: "the password does not fit into an archive".to_owned(),
     })?;
     if world.raise_files {
-        world.engine.put(&spec.name, tar.clone()).await?;
+        match world.engine.put(&spec.name, tar.clone()).await {
+            // Its making was cut off in the middle, and the engine holds half a container.
+            Err(ClusterError::Engine { cause, .. }) if cause.contains("RWLayer") => {
+                world.engine.remove_container(&spec.name).await?;
+                world.engine.create_container(&spec).await?;
+                world.engine.put(&spec.name, tar.clone()).await?;
+            }
+            done => done?,
+        }
         match world.engine.start(&spec).await {
             // An engine that is itself limited cannot give more than it has.
             Err(ClusterError::Engine { cause, .. }) if cause.contains("rlimit") => {
