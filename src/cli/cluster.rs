@@ -113,6 +113,11 @@ async fn destroy(config: &Config, cluster: &Cluster, yes: bool) -> anyhow::Resul
         [] => writeln!(out, "there was nothing of cluster {}", cluster.name)?,
         all => writeln!(out, "removed: {}", all.join(", "))?,
     }
+    let kept = cluster::snapshot::list(cluster).await?.snapshots;
+    if !kept.is_empty() {
+        let names: Vec<String> = kept.into_iter().map(|snapshot| snapshot.name).collect();
+        writeln!(out, "snapshots stay until `weir snapshot rm`: {}", names.join(", "))?;
+    }
     Ok(())
 }
 
@@ -246,7 +251,7 @@ fn as_json(view: &ClusterView) -> serde_json::Value {
 }
 
 /// A line a step, each with its time; on a terminal the running one turns.
-struct Shown {
+pub(super) struct Shown {
     bar: ProgressBar,
     is_terminal: bool,
     running: Mutex<Running>,
@@ -260,7 +265,7 @@ struct Running {
 }
 
 impl Shown {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let is_terminal = io::stderr().is_terminal();
         let bar = if is_terminal { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
@@ -269,7 +274,7 @@ impl Shown {
         Self { bar, is_terminal, running: Mutex::default() }
     }
 
-    fn clear(&self) {
+    pub(super) fn clear(&self) {
         self.bar.finish_and_clear();
     }
 

@@ -11,6 +11,7 @@ pub mod check;
 pub mod cluster;
 pub mod explain;
 pub mod serve;
+pub mod snapshot;
 pub mod status;
 mod table;
 
@@ -35,6 +36,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Create, inspect, stop or remove the cluster that the [cluster] section describes
     Cluster(ClusterArgs),
+    /// Make images of the cluster's data, and writable copies of them in seconds
+    Snapshot(SnapshotArgs),
 }
 
 /// `--config FILE`
@@ -84,6 +87,15 @@ pub struct ClusterArgs {
     pub config: ConfigArg,
 }
 
+/// Arguments of `weir snapshot`.
+#[derive(Debug, Clone, Args)]
+pub struct SnapshotArgs {
+    #[command(subcommand)]
+    pub command: snapshot::SnapshotCommand,
+    #[command(flatten)]
+    pub config: ConfigArg,
+}
+
 /// What to do with the managed cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
 pub enum ClusterCommand {
@@ -117,6 +129,10 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Status(args) => status::run(&args.config.config, args.json),
         Command::Cluster(args) => {
             cluster::run(args.command, &args.config.config)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Snapshot(args) => {
+            snapshot::run(&args.command, &args.config.config)?;
             Ok(ExitCode::SUCCESS)
         }
     }
