@@ -150,6 +150,11 @@ async fn destroy(config: &Config, cluster: &Cluster, yes: bool) -> anyhow::Resul
         [] => writeln!(out, "there was nothing of cluster {}", cluster.name)?,
         all => writeln!(out, "removed: {}", all.join(", "))?,
     }
+    let kept = cluster::snapshot::list(cluster).await?.snapshots;
+    if !kept.is_empty() {
+        let names: Vec<String> = kept.into_iter().map(|snapshot| snapshot.name).collect();
+        writeln!(out, "snapshots stay until `weir snapshot rm`: {}", names.join(", "))?;
+    }
     Ok(())
 }
 

@@ -14,6 +14,7 @@ mod findings;
 mod nodes;
 mod repair;
 pub mod serve;
+pub mod snapshot;
 pub mod status;
 mod table;
 pub mod workload;
@@ -41,6 +42,8 @@ pub enum Command {
     Cluster(ClusterArgs),
     /// Write rows through the proxy and show what each server has of them, until Ctrl-C
     Workload(WorkloadArgs),
+    /// Make images of the cluster's data, and writable copies of them in seconds
+    Snapshot(SnapshotArgs),
 }
 
 /// `--config FILE`
@@ -107,6 +110,15 @@ pub struct WorkloadArgs {
 pub struct ClusterArgs {
     #[command(subcommand)]
     pub command: ClusterCommand,
+    #[command(flatten)]
+    pub config: ConfigArg,
+}
+
+/// Arguments of `weir snapshot`.
+#[derive(Debug, Clone, Args)]
+pub struct SnapshotArgs {
+    #[command(subcommand)]
+    pub command: snapshot::SnapshotCommand,
     #[command(flatten)]
     pub config: ConfigArg,
 }
@@ -210,6 +222,10 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Workload(args) => workload::run(&args),
+        Command::Snapshot(args) => {
+            snapshot::run(&args.command, &args.config.config)?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 

@@ -1,9 +1,12 @@
-//! The Docker Engine, as far as a cluster needs it. The only file that names bollard.
+//! The Docker Engine, as far as a cluster needs it. Only this file and those
+//! below `docker/` name bollard.
 //!
 //! Works with Engine 20.10 (API 1.41) and later: <https://docs.docker.com/reference/api/engine/>.
 //! What is not there is `None`, not an error; everything else the engine refuses is an error that says
 //! what was being done. Each call is one request with bollard's limit of two minutes; dropping the
 //! future leaves the engine to finish what it began.
+
+mod snapshot;
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -31,6 +34,7 @@ use super::node::{
     ContainerSpec, DATA_DIR, LABEL_CLUSTER, LABEL_NODE, LABEL_SPEC, MYSQL_PORT, STOP_SECONDS,
 };
 use super::subnet::Subnet;
+pub(super) use snapshot::{LabelledContainer, LabelledImage, LayerSpec, Made};
 
 const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
 /// A health check runs this often, gives up after so long, and must fail so many times in a row.

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::snapshot::SnapshotError;
+
 /// Why the cluster could not be observed or changed. No variant ever holds a password.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
@@ -128,6 +130,9 @@ pub enum ClusterError {
         "after {rounds} rounds there was still something to do ({left}); something undoes Weir's steps"
     )]
     NotSettled { rounds: u32, left: String },
+
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
 
     #[error("stopped before: {before}")]
     Stopped { before: String },

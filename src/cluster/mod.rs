@@ -19,6 +19,7 @@
 //! | `docker` | the engine; the only file that names bollard |
 //! | `sql` | one connection to one server |
 //! | `state` | the file with the generated passwords |
+//! | `snapshot` | images of the data, and writable copies of them |
 //! | `view` | what is told to the rest of Weir and to operators |
 
 mod accounts;
@@ -41,6 +42,7 @@ mod provision;
 mod repair;
 mod replication;
 mod server;
+pub mod snapshot;
 mod sql;
 mod state;
 mod subnet;
@@ -65,6 +67,7 @@ pub use nodes::{Change, Which, change, losses, restart};
 pub use plan::Step;
 pub use progress::{Logged, Progress, Silent};
 pub use repair::{Examined, Skippable, examine, repair, skip, skippable};
+pub use snapshot::SnapshotError;
 pub use state::{State, write_private};
 pub use switchover::{Moved, switchover, switchover_alone};
 pub use traffic::{NoTraffic, Traffic};
@@ -148,8 +151,8 @@ pub async fn down(
     remove_containers(&engine, &cluster.name, true, progress).await
 }
 
-/// Removes everything that carries the cluster's label, data included, and the state file. Names of
-/// what was removed are returned.
+/// Removes everything that carries the cluster's label, data included, and the state file; snapshots
+/// stay, their copies do not. Names of what was removed are returned.
 ///
 /// # Errors
 /// What the engine refused; calling it again removes the rest.
@@ -160,7 +163,10 @@ pub async fn destroy(
 ) -> Result<Vec<String>, ClusterError> {
     let _lock = Lock::wait(state_dir, &cluster.name).await?;
     let engine = Engine::connect(cluster.docker_host.as_deref()).await?;
-    let mut removed = remove_containers(&engine, &cluster.name, false, progress).await?;
+    let copies = snapshot::remove_containers(&engine, &cluster.name, state_dir, progress).await?;
+    let mut removed: Vec<String> =
+        copies.into_iter().map(|name| format!("container {name}")).collect();
+    removed.extend(remove_containers(&engine, &cluster.name, false, progress).await?);
     // Left only by a check of options that was cut off.
     engine.remove_container(&node::check_name(&cluster.name)).await?;
     for name in engine.volumes(&cluster.name).await? {
@@ -189,6 +195,8 @@ pub async fn inventory(cluster: &config::Cluster) -> Result<Vec<String>, Cluster
     let containers = engine.containers(&cluster.name).await?;
     let mut all: Vec<String> =
         containers.into_iter().map(|(_, name)| format!("container {name}")).collect();
+    let copies = snapshot::containers(&engine, &cluster.name).await?;
+    all.extend(copies.into_iter().map(|name| format!("container {name}, with its data")));
     let volumes = engine.volumes(&cluster.name).await?;
     all.extend(volumes.into_iter().map(|name| format!("volume {name}, with its data")));
     let networks = engine.networks(&cluster.name).await?;

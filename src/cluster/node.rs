@@ -149,7 +149,7 @@ pub(super) fn command(cluster: &Cluster, state: &State, number: u32) -> Vec<Stri
 
 /// Over TCP, because the temporary server of a first start has a socket only. No password: a refused
 /// login is an answer too, for which mysqladmin ends with 0.
-fn health_check() -> Vec<String> {
+pub(super) fn health_check() -> Vec<String> {
     let words =
         "mysqladmin --no-defaults --host=127.0.0.1 --user=healthcheck --connect-timeout=3 ping";
     vec!["CMD-SHELL".to_owned(), format!("{words} >/dev/null 2>&1")]

@@ -19,6 +19,8 @@ const LOGIN_LIMIT: Duration = Duration::from_secs(5);
 const STATEMENT_LIMIT: Duration = Duration::from_secs(60);
 /// MySQL's code for a refused password, <https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>.
 const ACCESS_DENIED: u16 = 1045;
+/// Its message quotes what it did not understand.
+const SYNTAX_ERROR: u16 = 1064;
 
 /// Who logs in where.
 #[derive(Debug, Clone, Copy)]
@@ -150,6 +152,25 @@ impl Client {
     /// Whom it is connected to: "weir-1".
     pub(super) fn node(&self) -> &str {
         &self.node
+    }
+
+    /// Runs a statement that holds a password and may take until `limit`. Gives the server's code and words
+    /// when it refused; no words where they might quote the statement.
+    pub(super) async fn attempt_secret(
+        &mut self,
+        sql: &str,
+        doing: &str,
+        limit: Duration,
+    ) -> Result<Option<(u16, String)>, ClusterError> {
+        match tokio::time::timeout(limit, self.conn.query_drop(sql)).await {
+            Ok(Ok(())) => Ok(None),
+            Ok(Err(mysql_async::Error::Server(error))) if error.code == SYNTAX_ERROR => {
+                Ok(Some((error.code, error.state)))
+            }
+            Ok(Err(mysql_async::Error::Server(error))) => Ok(Some((error.code, error.message))),
+            Ok(Err(error)) => Err(self.failed(doing, error.to_string())),
+            Err(_elapsed) => Err(self.failed(doing, format!("no answer in {} s", limit.as_secs()))),
+        }
     }
 
     fn failed(&self, doing: &str, cause: String) -> ClusterError {

@@ -267,7 +267,7 @@ fn make_directory(directory: &Path) -> std::io::Result<()> {
 }
 
 /// Letters and digits, all equally likely.
-fn password() -> Result<Secret, ClusterError> {
+pub(super) fn password() -> Result<Secret, ClusterError> {
     const KINDS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
     let mut text = String::with_capacity(PASSWORD_CHARS);
     while text.len() < PASSWORD_CHARS {
