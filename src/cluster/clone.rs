@@ -50,8 +50,8 @@ pub(super) async fn fill(
     wait_for_account(world, donor).await?;
     let mut from = world.root_now(donor).await?;
     let mut client = world.root_now(number).await?;
-    let state = state(&mut client).await?;
-    if state.as_ref().is_none_or(|state| state.name != "In Progress") {
+    let runs = state(&mut client).await?.is_some_and(|state| state.runs);
+    if !runs {
         if let Some(missing) = without_plugin(world, &mut from, &mut client, number, donor).await? {
             return replay_instead(world, &mut from, &mut client, number, missing, progress).await;
         }
@@ -61,7 +61,7 @@ pub(super) async fn fill(
     from.close().await;
     let before = world.engine.container(&world.name(number)).await?;
     let restarts = before.map_or(0, |container| container.restarts);
-    copy(world, client, number, donor, has_tls, state, progress).await?;
+    copy(world, client, number, donor, has_tls, runs, progress).await?;
     wait_for_end(world, number, restarts).await?;
     // Going down with the copy is no failure.
     provision::wait_until_answers(world, number, restarts.saturating_add(1), progress).await?;
@@ -69,6 +69,21 @@ pub(super) async fn fill(
     check_completed(world, &mut client, number, donor).await?;
     client.close().await;
     world.forget_renewal(number)
+}
+
+/// Installs the plugin on a running node of which a copy shall be made, or that shall get one: to be
+/// called before any data is given up for that.
+///
+/// # Errors
+/// [`ClusterError::NoClonePlugin`]
+pub(super) async fn prepare(world: &World, node: u32) -> Result<(), ClusterError> {
+    let mut client = world.root_now(node).await?;
+    let missing = install(&mut client).await?;
+    client.close().await;
+    let name = || world.name(node);
+    missing.map_or(Ok(()), |cause| {
+        Err(ClusterError::NoClonePlugin { node: name(), lacks: name(), cause })
+    })
 }
 
 /// The account is made on the primary; a donor that is a replica has it a moment later.
@@ -102,17 +117,22 @@ async fn without_plugin(
     donor: u32,
 ) -> Result<Option<(u32, String)>, ClusterError> {
     for (side, at) in [(from, donor), (client, number)] {
-        match replication::install_plugin(side, "clone", "mysql_clone.so").await {
-            Ok(()) => {}
-            // "Can't open shared library '.../mysql_clone.so'"
-            Err(ClusterError::Sql { cause, .. }) if cause.contains("mysql_clone") => {
-                tracing::debug!(node = world.name(at), cause, "no clone plugin");
-                return Ok(Some((at, cause)));
-            }
-            Err(error) => return Err(error),
+        if let Some(cause) = install(side).await? {
+            tracing::debug!(node = world.name(at), cause, "no clone plugin");
+            return Ok(Some((at, cause)));
         }
     }
     Ok(None)
+}
+
+/// The server's words when it has no such plugin.
+async fn install(client: &mut Client) -> Result<Option<String>, ClusterError> {
+    match replication::install_plugin(client, "clone", "mysql_clone.so").await {
+        Ok(()) => Ok(None),
+        // "Can't open shared library '.../mysql_clone.so'"
+        Err(ClusterError::Sql { cause, .. }) if cause.contains("mysql_clone") => Ok(Some(cause)),
+        Err(error) => Err(error),
+    }
 }
 
 /// Without the plugin a blank node can still start from nothing where nothing is missing.
@@ -174,11 +194,11 @@ async fn copy(
     number: u32,
     donor: u32,
     has_tls: bool,
-    before: Option<State>,
+    runs: bool,
     progress: &dyn Progress,
 ) -> Result<(), ClusterError> {
     let mut watcher = Watcher::new(world.root_now(number).await?);
-    if before.is_some_and(|state| state.name == "In Progress") {
+    if runs {
         while watcher.look(progress).await? {
             tokio::time::sleep(PROGRESS_POLL).await;
         }
@@ -271,14 +291,16 @@ async fn check_completed(
 
 /// The latest copy to this server; kept over its restart.
 struct State {
-    /// "Not Started", "In Progress", "Completed", "Failed"
+    /// "Not Started", "In Progress" (also of one that a crash ended), "Completed", "Failed"
     name: String,
+    /// Whether a session of the server is at it.
+    runs: bool,
     error: String,
 }
 
 /// `None` where the plugin is not installed or no copy was ever made.
 async fn state(client: &mut Client) -> Result<Option<State>, ClusterError> {
-    let query = "SELECT state, IF(error_no = 0, '', CONCAT(error_no, ': ', error_message)) FROM \
+    let query = "SELECT state, pid, IF(error_no = 0, '', CONCAT(error_no, ': ', error_message)) FROM \
                  performance_schema.clone_status";
     let rows = match client.rows(query, DOING).await {
         Ok(rows) => rows,
@@ -287,7 +309,11 @@ async fn state(client: &mut Client) -> Result<Option<State>, ClusterError> {
         Err(error) => return Err(error),
     };
     let text = |row, at| sql::text_at(row, at).unwrap_or_default();
-    Ok(rows.first().map(|row| State { name: text(row, 0), error: text(row, 1) }))
+    Ok(rows.first().map(|row| State {
+        runs: text(row, 0) == "In Progress" && text(row, 1) != "0",
+        name: text(row, 0),
+        error: text(row, 2),
+    }))
 }
 
 /// Tells how far the copy is, over a connection of its own.

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::config;
 
+use super::clone;
 use super::error::ClusterError;
 use super::plan::{self, Step};
 use super::progress::Progress;
@@ -100,7 +101,28 @@ pub async fn change(
         progress.note(&lost);
     }
     let number = allowed.number;
-    let steps = match change {
+    if change != Change::Remove {
+        clone::prepare(&world, allowed.primary).await?;
+    }
+    if change == Change::Reclone && answers(&facts, number) {
+        clone::prepare(&world, number).await?;
+    }
+    for step in steps(&facts, change, &allowed) {
+        take(&mut world, step, progress).await?;
+    }
+    let facts = if change == Change::Remove {
+        world.forget_renewal(number)?;
+        Box::pin(world.look()).await?
+    } else {
+        provision::reconcile(&mut world, progress).await?
+    };
+    Ok(ClusterView::new(&world, &facts))
+}
+
+/// Up to the point from where on `up` does the rest.
+fn steps(facts: &Facts, change: Change, allowed: &Allowed) -> Vec<Step> {
+    let number = allowed.number;
+    match change {
         Change::Remove if facts.nodes.len() == 2 => vec![
             // The last replica: nobody would be left to acknowledge.
             Step::SemiSyncSource { node: allowed.primary, on: false },
@@ -121,17 +143,11 @@ pub async fn change(
             Step::RemoveVolume(number),
         ],
         Change::Reclone => vec![Step::GiveUpData(number)],
-    };
-    for step in steps {
-        take(&mut world, step, progress).await?;
     }
-    let facts = if change == Change::Remove {
-        world.forget_renewal(number)?;
-        Box::pin(world.look()).await?
-    } else {
-        provision::reconcile(&mut world, progress).await?
-    };
-    Ok(ClusterView::new(&world, &facts))
+}
+
+fn answers(facts: &Facts, number: u32) -> bool {
+    facts.nodes.iter().any(|node| node.number == number && node.server.is_some())
 }
 
 /// Restarts nodes in order, each waited for until it serves again, a replica until it has caught up. A

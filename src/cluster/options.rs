@@ -45,7 +45,12 @@ fn errors(output: &str) -> String {
     let errors: Vec<&str> = output
         .lines()
         .filter_map(|line| line.split_once("[ERROR]"))
-        .map(|(_, rest)| rest.rsplit_once("[Server] ").map_or(rest, |(_, text)| text).trim())
+        .map(|(_, rest)| {
+            rest.rsplit_once("[Server] ")
+                .map_or(rest, |(_, text)| text)
+                .trim()
+                .trim_end_matches('.')
+        })
         .filter(|text| *text != "Aborting")
         .take(MOST_LINES)
         .collect();
@@ -91,8 +96,8 @@ mod tests {
                 .map(|(key, value)| (key.to_owned(), value.to_owned()))
                 .to_vec();
         for (output, words, option) in [
-            (unknown, "unknown variable 'no-such=1'.", "no_such"),
-            (charset, "Unknown character set: 'foo'.", "character_set_server"),
+            (unknown, "unknown variable 'no-such=1'", "no_such"),
+            (charset, "Unknown character set: 'foo'", "character_set_server"),
             ("exec: mysqld: not found\n", "exec: mysqld: not found", "the options it names"),
         ] {
             assert_eq!(errors(output), words);

@@ -158,6 +158,8 @@ async fn run(world: &mut World, step: Step, progress: &dyn Progress) -> Result<(
         Step::CheckOptions => options::check(world).await,
         Step::CreateNetwork => create_network(world).await,
         Step::CreateVolume(number) => {
+            // What exists counts as a node; a wrong option should leave none behind.
+            options::check(world).await?;
             let labels = node::labels(&world.cluster.name, number);
             world.engine.create_volume(&world.name(number), labels).await
         }
