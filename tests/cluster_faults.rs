@@ -5,6 +5,7 @@
 //! with a cluster that is right; it is removed at the end, also when the test fails.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is the test's failure")]
+#![expect(clippy::indexing_slicing, reason = "a missing element is the test's failure")]
 #![expect(
     clippy::print_stderr,
     reason = "what could not be cleaned up is told in the test's output"

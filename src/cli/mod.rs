@@ -99,7 +99,7 @@ pub struct WorkloadArgs {
     /// The table, in the application's schema; made when it is not there
     #[arg(long, value_name = "NAME", default_value = "weir_heartbeat")]
     pub table: String,
-    /// Option file with the account to write as ([client] user, password, database); by default the one
+    /// Option file with the account to write as (user, password and database); by default the one
     /// that `weir cluster up` writes
     #[arg(long, value_name = "FILE")]
     pub login: Option<PathBuf>,

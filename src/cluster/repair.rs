@@ -175,10 +175,8 @@ async fn mend_threads(
     let of_node: Vec<&Finding> = findings.iter().filter(|finding| finding.node == name).collect();
     // It would stop at the same place again, or run on with a wrong identity.
     let held = of_node.iter().any(|finding| match finding.kind {
-        Kind::DuplicateKey | Kind::MissingRow | Kind::Purged | Kind::SameUuid | Kind::DiskFull => {
-            true
-        }
-        Kind::ApplierError => finding.safe == Safe::Nothing,
+        Kind::DuplicateKey | Kind::MissingRow | Kind::Purged | Kind::DiskFull => true,
+        Kind::SameUuid | Kind::ApplierError => finding.safe == Safe::Nothing,
         _ => false,
     });
     if held {

@@ -14,7 +14,7 @@ pub(super) struct Login {
     pub database: String,
 }
 
-/// Reads `user`, `password` and `database` of the groups [client] and [mysql].
+/// Reads `user`, `password` and `database`, whatever group they stand in.
 pub(super) fn read(file: &Path) -> anyhow::Result<Login> {
     let text = std::fs::read_to_string(file).with_context(|| {
         format!(

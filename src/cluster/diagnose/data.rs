@@ -36,11 +36,15 @@ fn same_uuid(scene: &Scene<'_>) -> Option<Found> {
              its auto.cnf, and each takes the other's transactions for its own",
             twin.name
         ),
-        format!(
-            "stop {name}, remove auto.cnf from its data directory and start it: it makes itself another"
-        ),
+        other_uuid(name),
         Safe::Nothing,
     ))
+}
+
+pub(super) fn other_uuid(name: &str) -> String {
+    format!(
+        "stop {name}, remove auto.cnf from its data directory and start it: it makes itself another"
+    )
 }
 
 /// The difference to the primary's clock, when it is beyond the limit and beyond what the way to the two

@@ -159,8 +159,9 @@ pub(super) fn diagnose(nodes: &[Symptoms], primary: Option<usize>, limits: Limit
         let Some(server) = &node.server else { continue };
         // A full disk explains the errors that it made.
         let disk_full = findings.iter().skip(before).any(|finding| finding.kind == Kind::DiskFull);
-        data::look(&Scene { node, server, nodes, primary, limits }, &mut findings);
-        threads::look(node, server, primary, disk_full, &mut findings);
+        let scene = Scene { node, server, nodes, primary, limits };
+        data::look(&scene, &mut findings);
+        threads::look(&scene, disk_full, &mut findings);
     }
     findings
 }

@@ -281,7 +281,10 @@ fn receivers() {
         "Fatal error: The replica I/O thread stops because source and replica have equal MySQL server UUIDs; \
          these UUIDs must be different for replication to work.",
     );
-    check(equal, Kind::SameUuid, Safe::Nothing, &["same server_uuid", "13117"]);
+    check(equal.clone(), Kind::SameUuid, Safe::StartThreads, &["same server_uuid", "13117"]);
+    let mut twins = equal;
+    twins.server.as_mut().unwrap().uuid = A.to_owned();
+    assert!(of(twins).iter().all(|found| found.safe == Safe::Nothing));
 }
 
 #[test]
@@ -327,7 +330,7 @@ fn positions() {
             "A replica with the same server_uuid/server_id as this replica has connected to the source",
         ),
     );
-    check(twin, Kind::SameUuid, Safe::Nothing, &["another replica", "1236"]);
+    check(twin, Kind::SameUuid, Safe::StartThreads, &["another replica", "1236"]);
 }
 
 #[test]

@@ -3,8 +3,9 @@
 use crate::gtid::GtidSet;
 
 use super::container::repair;
+use super::data::other_uuid;
 use super::texts;
-use super::{Finding, Kind, ReplicaStatus, Safe, ServerSymptoms, Symptoms, count};
+use super::{Finding, Kind, ReplicaStatus, Safe, Scene, ServerSymptoms, Symptoms, count};
 
 /// Numbers of the server error reference.
 const ACCESS_DENIED: u32 = 1045;
@@ -23,14 +24,14 @@ struct View<'a> {
     server: &'a ServerSymptoms,
     status: &'a ReplicaStatus,
     primary: &'a Symptoms,
+    /// Whether another server has this one's `server_uuid` now.
+    has_twin: bool,
 }
 
 type Found = (Kind, String, String, Safe);
 
 pub(super) fn look(
-    node: &Symptoms,
-    server: &ServerSymptoms,
-    primary: Option<&Symptoms>,
+    Scene { node, server, nodes, primary, .. }: &Scene<'_>,
     disk_full: bool,
     findings: &mut Vec<Finding>,
 ) {
@@ -47,7 +48,11 @@ pub(super) fn look(
             Safe::Follow,
         ));
     };
-    let view = View { node, server, status, primary };
+    let has_twin = nodes
+        .iter()
+        .filter(|other| other.name != node.name)
+        .any(|other| other.server.as_ref().is_some_and(|other| other.uuid == server.uuid));
+    let view = View { node, server, status, primary, has_twin };
     if status.source_host != primary.name {
         return found(view.other_source());
     }
@@ -100,18 +105,13 @@ impl View<'_> {
             ),
             errno if NO_CONNECTION.contains(&errno) => self.unreachable(errno),
             errno if FATAL_READING_BINLOG.contains(&errno) => self.position(),
-            errno if REPLICA_FATAL.contains(&errno) && error.contains("equal MySQL server") => (
-                Kind::SameUuid,
-                format!(
-                    "{name} and its source {source} have the same {}, so {name} takes nothing from it \
-                     ({errno})",
-                    if error.contains("UUID") { "server_uuid" } else { "server_id" }
-                ),
-                format!(
-                    "stop {name}, remove auto.cnf from its data directory and start it: it makes itself another"
-                ),
-                Safe::Nothing,
-            ),
+            errno if REPLICA_FATAL.contains(&errno) && error.contains("equal MySQL server") => {
+                let what = if error.contains("UUID") { "server_uuid" } else { "server_id" };
+                self.same_identity(format!(
+                    "{name} and its source {source} had the same {what} when {name} asked, so it takes \
+                     nothing from it ({errno})"
+                ))
+            }
             errno => (
                 Kind::ReceiverError,
                 format!("the receiver of {name} has stopped: {} ({errno})", texts::essence(error)),
@@ -158,18 +158,11 @@ impl View<'_> {
             return self.purged();
         }
         if error.contains("same server_uuid") || error.contains("same server_id") {
-            return (
-                Kind::SameUuid,
-                format!(
-                    "{source} threw {name} out because another replica with the same {} is connected to it \
-                     (1236)",
-                    if error.contains("server_uuid") { "server_uuid" } else { "server_id" }
-                ),
-                format!(
-                    "stop {name}, remove auto.cnf from its data directory and start it: it makes itself another"
-                ),
-                Safe::Nothing,
-            );
+            let what = if error.contains("server_uuid") { "server_uuid" } else { "server_id" };
+            return self.same_identity(format!(
+                "{source} threw {name} out because another replica with the same {what} had connected to it \
+                 (1236)"
+            ));
         }
         let (file, position) = &self.status.read;
         if self.status.auto_position
@@ -195,6 +188,16 @@ impl View<'_> {
             repair(name, "lets it find its place by GTID"),
             Safe::Follow,
         )
+    }
+
+    /// The receiver stays stopped also when the twin has gone.
+    fn same_identity(&self, sentence: String) -> Found {
+        let name = &self.node.name;
+        if self.has_twin {
+            return (Kind::SameUuid, sentence, other_uuid(name), Safe::Nothing);
+        }
+        let remedy = repair(name, "starts it again, since no other server has its server_uuid now");
+        (Kind::SameUuid, sentence, remedy, Safe::StartThreads)
     }
 
     fn purged(&self) -> Found {
