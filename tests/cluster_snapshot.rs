@@ -1,0 +1,402 @@
+//! Snapshots of a managed cluster and their copies, on a real Docker Engine with real servers.
+//!
+//! Needs an engine and the image (`make test` sees to both). Every test has a cluster name and ports of
+//! its own and removes what it made, also when it fails.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is the test's failure")]
+#![expect(
+    clippy::print_stderr,
+    reason = "what could not be cleaned up is told in the test's output"
+)]
+
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{Conn, OptsBuilder};
+use tempfile::TempDir;
+use weir::cluster::snapshot::{self, RunRequest, SnapshotView, Started};
+use weir::cluster::{self, ClusterError, ClusterView, NodeView, Silent, SnapshotError, State};
+use weir::config::Cluster;
+use weir::topology::Role;
+
+const IMAGE: &str = "weir-mysql:9.7";
+/// The first port that these tests publish nodes on; each test takes ten.
+const FIRST_PORT: u16 = 26_301;
+
+/// A cluster that is destroyed when the test ends, however it ends, with its snapshots.
+struct Fixture {
+    wanted: Cluster,
+    dir: TempDir,
+}
+
+impl Fixture {
+    fn new(test: &str, replicas: u32) -> Self {
+        static OFFSET: AtomicU16 = AtomicU16::new(0);
+        let pid = std::process::id();
+        // Runs beside each other on one machine take other ports.
+        let stripe = FIRST_PORT + u16::try_from(pid % 50).unwrap() * 100;
+        let wanted = Cluster {
+            name: format!("weirsnap{pid}{test}"),
+            replicas,
+            image: std::env::var("WEIR_MYSQL_IMAGE").unwrap_or_else(|_| IMAGE.to_owned()),
+            application_user: "app".to_owned(),
+            application_password: None,
+            database: "app_data".to_owned(),
+            semi_sync: true,
+            docker_host: None,
+            port_base: stripe + OFFSET.fetch_add(10, Ordering::Relaxed),
+            options: Vec::new(),
+            buffer_pool_mb: 64,
+        };
+        Self { wanted, dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn state_dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    async fn up(&self) -> ClusterView {
+        cluster::up(&self.wanted, self.state_dir(), &Silent).await.unwrap()
+    }
+
+    fn root_password(&self) -> String {
+        let state = State::load(self.state_dir(), &self.wanted.name).unwrap().unwrap();
+        state.root.expose().to_owned()
+    }
+
+    async fn root(&self, node: &NodeView) -> Conn {
+        login(node.server.address.parse().unwrap(), "root", &self.root_password()).await.unwrap()
+    }
+
+    async fn create(&self, name: &str) -> Result<SnapshotView, ClusterError> {
+        let now = SystemTime::now();
+        snapshot::create(&self.wanted, self.state_dir(), Some(name), None, now, &Silent).await
+    }
+
+    async fn run(&self, request: RunRequest<'_>) -> Result<Started, ClusterError> {
+        let now = SystemTime::now();
+        snapshot::run(&self.wanted, self.state_dir(), request, now, &Silent).await
+    }
+
+    /// Names of the containers that carry the label of that kind.
+    fn containers(&self, kind: &str) -> String {
+        let cluster = format!("label=dev.weir.cluster={}", self.wanted.name);
+        let kind = format!("label=dev.weir.kind={kind}");
+        docker(&["ps", "-a", "--format", "{{.Names}}", "--filter", &cluster, "--filter", &kind])
+    }
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        let (wanted, dir) = (self.wanted.clone(), self.state_dir().to_owned());
+        let cleaner = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                cluster::destroy(&wanted, &dir, &Silent).await?;
+                for left in snapshot::list(&wanted).await?.snapshots {
+                    snapshot::remove(&wanted, &left.name).await?;
+                }
+                Ok::<(), ClusterError>(())
+            })
+        });
+        match cleaner.join() {
+            Ok(Ok(())) => {}
+            other => eprintln!("{} may have left something behind: {other:?}", self.wanted.name),
+        }
+    }
+}
+
+async fn login(address: SocketAddr, user: &str, password: &str) -> mysql_async::Result<Conn> {
+    let options = OptsBuilder::default()
+        .ip_or_hostname(address.ip().to_string())
+        .tcp_port(address.port())
+        .user(Some(user))
+        .pass(Some(password))
+        .prefer_socket(false);
+    Conn::new(options).await
+}
+
+/// The password in the file that `mysql --defaults-extra-file=` takes.
+fn password_of(copy: &Started) -> String {
+    let mode = std::fs::metadata(&copy.options).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let text = std::fs::read_to_string(&copy.options).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("password = ")).unwrap();
+    line.trim_matches('"').to_owned()
+}
+
+async fn root_of(copy: &Started) -> Conn {
+    login(copy.copy.published.unwrap(), "root", &password_of(copy)).await.unwrap()
+}
+
+async fn text(conn: &mut Conn, sql: &str) -> String {
+    let value: Option<String> = conn.query_first(sql).await.unwrap();
+    value.unwrap_or_default().split_whitespace().collect()
+}
+
+fn docker(arguments: &[&str]) -> String {
+    let output = Command::new("docker").args(arguments).output().unwrap();
+    let mut text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    // The log of a server is on its standard error.
+    if arguments.first() == Some(&"logs") {
+        text.push_str(&String::from_utf8_lossy(&output.stderr));
+    }
+    text
+}
+
+fn node(view: &ClusterView, role: Role) -> &NodeView {
+    view.nodes.iter().find(|node| node.role == role).unwrap()
+}
+
+/// Writes 1, 2, 3, .. to two tables, both in one transaction, until `stop`; gives the longest wait.
+async fn write(mut primary: Conn, written: &AtomicU32, stop: &AtomicBool) -> Duration {
+    let mut longest = Duration::ZERO;
+    for number in 1_u32.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let begun = Instant::now();
+        primary.query_drop("START TRANSACTION").await.unwrap();
+        for table in ["a", "b"] {
+            let insert = format!("INSERT INTO app_data.{table} VALUES ({number})");
+            primary.query_drop(insert).await.unwrap();
+        }
+        primary.query_drop("COMMIT").await.unwrap();
+        longest = longest.max(begun.elapsed());
+        written.store(number, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    longest
+}
+
+/// Counts the rows on the replica until `stop`; gives the longest time in which they stayed the same.
+async fn watch(mut replica: Conn, stop: &AtomicBool) -> Duration {
+    let (mut last, mut since, mut longest) = (String::new(), Instant::now(), Duration::ZERO);
+    while !stop.load(Ordering::Relaxed) {
+        let now = text(&mut replica, "SELECT CAST(COUNT(*) AS CHAR) FROM app_data.b").await;
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+        longest = longest.max(since.elapsed());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    longest
+}
+
+#[tokio::test]
+async fn a_snapshot_under_writes_is_one_moment_and_its_copies_are_their_own() {
+    let fixture = Fixture::new("moment", 1);
+    let view = fixture.up().await;
+    let mut primary = fixture.root(node(&view, Role::Primary)).await;
+    for table in ["a", "b"] {
+        let create = format!("CREATE TABLE app_data.{table} (n INT PRIMARY KEY)");
+        primary.query_drop(create).await.unwrap();
+    }
+    let (written, stop) = (AtomicU32::new(0), AtomicBool::new(false));
+    let writer = fixture.root(node(&view, Role::Primary)).await;
+    let taking = async {
+        let taken = fixture.create("moment").await;
+        let at_end = written.load(Ordering::Relaxed);
+        stop.store(true, Ordering::Relaxed);
+        (taken.unwrap(), at_end)
+    };
+    let replica = node(&view, Role::Replica);
+    let mut follower = fixture.root(replica).await;
+    let executed = text(&mut primary, "SELECT @@global.gtid_executed").await;
+    let has_all = |executed: &str| format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{executed}', 20)");
+    assert_eq!(text(&mut follower, &has_all(&executed)).await, "0");
+    let threads = "SELECT CONCAT((SELECT thread_id FROM \
+                   performance_schema.replication_connection_status), '/', (SELECT \
+                   MAX(thread_id) FROM performance_schema.replication_applier_status_by_coordinator))";
+    let threads_before = text(&mut follower, threads).await;
+    let reader = fixture.root(replica).await;
+    let (longest, standstill, (taken, at_end)) =
+        tokio::join!(write(writer, &written, &stop), watch(reader, &stop), taking);
+    eprintln!("{at_end} transactions meanwhile, longest {longest:?}, replica still {standstill:?}");
+    // Long enough for a busy machine; that nothing was stopped is what the threads say.
+    assert!(longest.max(standstill) < Duration::from_secs(5), "{longest:?}, {standstill:?}");
+    assert_eq!(taken.from, replica.name);
+    assert_eq!(fixture.containers("taking"), "");
+
+    // The replica is as it was: locked, and following by the same threads.
+    assert_eq!(text(&mut follower, threads).await, threads_before);
+    assert_eq!(text(&mut follower, "SELECT @@global.super_read_only").await, "1");
+    let executed = text(&mut primary, "SELECT @@global.gtid_executed").await;
+    assert_eq!(text(&mut follower, &has_all(&executed)).await, "0");
+
+    let (one, two) = tokio::join!(
+        fixture.run(RunRequest { snapshot: "moment", ..RunRequest::default() }),
+        fixture.run(RunRequest {
+            snapshot: "moment",
+            copy: Some("two"),
+            ttl: Some(Duration::from_secs(60)),
+            ..RunRequest::default()
+        })
+    );
+    let (one, two) = (one.unwrap(), two.unwrap());
+    assert_eq!(one.copy.name, "moment-1");
+    check_moment(&one, &taken, at_end).await;
+    check_independence(&fixture, &view, &one, &two, &taken).await;
+    check_no_password_shows(&fixture, &view, &one, &taken);
+    check_ends(&fixture, &one, &two).await;
+}
+
+/// The numbers are 1 to k without a hole, the same in both tables, and the position is the label's.
+async fn check_moment(copy: &Started, taken: &SnapshotView, at_end: u32) {
+    let mut root = root_of(copy).await;
+    let numbers = "SELECT CONCAT(MIN(n), '/', MAX(n), '/', COUNT(*)) FROM app_data.";
+    let in_a = text(&mut root, &format!("{numbers}a")).await;
+    assert_eq!(in_a, text(&mut root, &format!("{numbers}b")).await);
+    let parts: Vec<u32> = in_a.split('/').map(|part| part.parse().unwrap()).collect();
+    let [first, last, count] = parts.as_slice() else { panic!("{in_a}") };
+    assert_eq!((*first, *last), (1, *count), "{in_a}");
+    assert!(*last > 10 && *last <= at_end, "{in_a} of {at_end}");
+    assert_eq!(text(&mut root, "SELECT @@global.gtid_executed").await, taken.gtid);
+}
+
+/// Writable, with a uuid and an id of its own, of nobody's cluster; what is written stays in it.
+async fn check_independence(
+    fixture: &Fixture,
+    view: &ClusterView,
+    one: &Started,
+    two: &Started,
+    taken: &SnapshotView,
+) {
+    let mut roots = [root_of(one).await, root_of(two).await];
+    let (primary, replica) = (node(view, Role::Primary), node(view, Role::Replica));
+    let mut nodes = [fixture.root(primary).await, fixture.root(replica).await];
+    for variable in ["server_uuid", "server_id"] {
+        let mut all = Vec::new();
+        for conn in roots.iter_mut().chain(&mut nodes) {
+            all.push(text(conn, &format!("SELECT @@global.{variable}")).await);
+        }
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), 4, "{variable}: {all:?}");
+    }
+    let [first, second] = &mut roots;
+    assert_eq!(text(first, "SELECT @@global.read_only + @@global.super_read_only").await, "0");
+    assert!(first.query::<mysql_async::Row, _>("SHOW REPLICA STATUS").await.unwrap().is_empty());
+    let weirs = "SELECT COUNT(*) FROM mysql.user WHERE user LIKE 'weir%'";
+    assert_eq!(text(first, weirs).await, "0");
+
+    let password = view.application_password.expose();
+    let mut application = login(one.copy.published.unwrap(), "app", password).await.unwrap();
+    application.query_drop("INSERT INTO app_data.a VALUES (0)").await.unwrap();
+    application.query_drop("CREATE TABLE app_data.own (n INT)").await.unwrap();
+    let count = "SELECT COUNT(*) FROM app_data.a WHERE n = 0";
+    assert_eq!(text(first, count).await, "1");
+    for other in nodes.iter_mut().chain([second]) {
+        assert_eq!(text(other, count).await, "0");
+    }
+    assert_eq!(text(first, "SELECT @@global.gtid_executed").await, taken.gtid);
+    // The cluster's root is not the copy's.
+    let address = one.copy.published.unwrap();
+    assert!(login(address, "root", &fixture.root_password()).await.is_err());
+    assert_ne!(password_of(one), password_of(two));
+}
+
+fn check_no_password_shows(
+    fixture: &Fixture,
+    view: &ClusterView,
+    one: &Started,
+    taken: &SnapshotView,
+) {
+    let container = fixture.containers("copy");
+    let container = container.lines().find(|name| name.ends_with(&one.copy.name)).unwrap();
+    let cat = |file: &str| docker(&["exec", container, "cat", file]);
+    let shown = [
+        docker(&["inspect", container]),
+        docker(&["logs", container]),
+        docker(&["image", "inspect", &taken.image]),
+        cat("/run/weir-copy.sql"),
+        cat("/run/weir-root-password"),
+    ]
+    .concat();
+    assert!(shown.contains(&taken.gtid), "{shown}");
+    let state = State::load(fixture.state_dir(), &view.name).unwrap().unwrap();
+    let secrets = [&state.root, &state.monitor, &state.replication, &state.application];
+    for secret in secrets {
+        assert!(!shown.contains(secret.expose()));
+    }
+    assert!(!shown.contains(&password_of(one)));
+}
+
+/// A time to live, `rm`, `stop`, and what stays when the cluster goes.
+async fn check_ends(fixture: &Fixture, one: &Started, two: &Started) {
+    let (wanted, dir) = (&fixture.wanted, fixture.state_dir());
+    let in_seconds = |seconds| SystemTime::now() + Duration::from_secs(seconds);
+    assert!(snapshot::remove_expired(wanted, dir, in_seconds(0)).await.unwrap().is_empty());
+    assert_eq!(snapshot::remove_expired(wanted, dir, in_seconds(61)).await.unwrap(), ["two"]);
+    assert!(!two.options.exists() && one.options.exists());
+    let left = snapshot::list(wanted).await.unwrap();
+    assert_eq!(left.copies, std::slice::from_ref(&one.copy));
+    assert_eq!(left.snapshots.first().unwrap().copies, ["moment-1"]);
+
+    let in_use = snapshot::remove(wanted, "moment").await.unwrap_err();
+    assert!(matches!(in_use, ClusterError::Snapshot(SnapshotError::InUse { .. })), "{in_use}");
+    let exists = fixture.create("moment").await.unwrap_err();
+    assert!(matches!(exists, ClusterError::Snapshot(SnapshotError::Exists { .. })), "{exists}");
+    let third = RunRequest { snapshot: "moment", copy: Some("moment-1"), ..RunRequest::default() };
+    let taken = fixture.run(third).await.unwrap_err();
+    assert!(matches!(taken, ClusterError::Snapshot(SnapshotError::CopyExists { .. })), "{taken}");
+    let busy = one.copy.published.unwrap().port();
+    let same_port = RunRequest { snapshot: "moment", port: Some(busy), ..RunRequest::default() };
+    let refused = fixture.run(same_port).await.unwrap_err();
+    assert!(
+        matches!(refused, ClusterError::Snapshot(SnapshotError::PortTaken { .. })),
+        "{refused}"
+    );
+    snapshot::stop(wanted, dir, "moment-1").await.unwrap();
+    assert!(!one.options.exists());
+    assert_eq!(fixture.containers("copy"), "");
+
+    // The cluster takes its copies along; its snapshots can be run without it.
+    fixture.run(RunRequest { snapshot: "moment", ..RunRequest::default() }).await.unwrap();
+    let all = cluster::inventory(wanted).await.unwrap();
+    assert!(all.iter().any(|line| line.contains(".copy.moment-1")), "{all:?}");
+    cluster::destroy(wanted, dir, &Silent).await.unwrap();
+    assert_eq!(fixture.containers("copy"), "");
+    let orphan = fixture.run(RunRequest { snapshot: "moment", ..RunRequest::default() }).await;
+    assert_eq!(
+        text(&mut root_of(&orphan.unwrap()).await, "SELECT MIN(n) FROM app_data.a").await,
+        "1"
+    );
+    snapshot::stop(wanted, dir, "moment-1").await.unwrap();
+    snapshot::remove(wanted, "moment").await.unwrap();
+    assert!(snapshot::list(wanted).await.unwrap().snapshots.is_empty());
+    let missing = snapshot::remove(wanted, "moment").await.unwrap_err();
+    assert!(matches!(missing, ClusterError::Snapshot(SnapshotError::Missing { .. })), "{missing}");
+}
+
+#[tokio::test]
+async fn cut_off_anywhere_it_leaves_nothing_that_stays() {
+    // Upper case, which image names do not know; and no replica, so the primary is copied.
+    let fixture = Fixture::new("Cut", 0);
+    let view = fixture.up().await;
+    let mut left = 0;
+    for seconds in [1, 5, 9] {
+        let name = format!("cut{seconds}");
+        let taking = fixture.create(&name);
+        let cut = tokio::time::timeout(Duration::from_secs(seconds), taking).await;
+        assert!(cut.is_err() || cut.unwrap().is_ok());
+        left += u32::from(!fixture.containers("taking").is_empty());
+    }
+    assert!(left >= 2, "{left}");
+    let whole = fixture.create("whole").await.unwrap();
+    assert_eq!(whole.from, node(&view, Role::Primary).name);
+    assert_eq!(fixture.containers("taking"), "");
+    let copy =
+        fixture.run(RunRequest { snapshot: "whole", ..RunRequest::default() }).await.unwrap();
+    assert_eq!(text(&mut root_of(&copy).await, "SELECT @@global.gtid_executed").await, whole.gtid);
+    assert_eq!(
+        cluster::observe(&fixture.wanted, fixture.state_dir()).await.unwrap().problems,
+        [""; 0]
+    );
+}
