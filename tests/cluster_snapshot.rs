@@ -177,11 +177,11 @@ async fn write(mut primary: Conn, written: &AtomicU32, stop: &AtomicBool) -> Dur
     longest
 }
 
-/// Reads the last number on the replica until `stop`; gives the longest time in which it stayed the same.
+/// Counts the rows on the replica until `stop`; gives the longest time in which they stayed the same.
 async fn watch(mut replica: Conn, stop: &AtomicBool) -> Duration {
     let (mut last, mut since, mut longest) = (String::new(), Instant::now(), Duration::ZERO);
     while !stop.load(Ordering::Relaxed) {
-        let now = text(&mut replica, "SELECT CAST(MAX(n) AS CHAR) FROM app_data.b").await;
+        let now = text(&mut replica, "SELECT CAST(COUNT(*) AS CHAR) FROM app_data.b").await;
         if now != last {
             (last, since) = (now, Instant::now());
         }
@@ -213,16 +213,21 @@ async fn a_snapshot_under_writes_is_one_moment_and_its_copies_are_their_own() {
     let executed = text(&mut primary, "SELECT @@global.gtid_executed").await;
     let has_all = |executed: &str| format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{executed}', 20)");
     assert_eq!(text(&mut follower, &has_all(&executed)).await, "0");
+    let threads = "SELECT CONCAT((SELECT thread_id FROM \
+                   performance_schema.replication_connection_status), '/', (SELECT \
+                   MAX(thread_id) FROM performance_schema.replication_applier_status_by_coordinator))";
+    let threads_before = text(&mut follower, threads).await;
     let reader = fixture.root(replica).await;
     let (longest, standstill, (taken, at_end)) =
         tokio::join!(write(writer, &written, &stop), watch(reader, &stop), taking);
-    // A stopped receiver would cost the semi-sync timeout of 2 s.
     eprintln!("{at_end} transactions meanwhile, longest {longest:?}, replica still {standstill:?}");
-    assert!(longest.max(standstill) < Duration::from_millis(1_900), "{longest:?}, {standstill:?}");
+    // Long enough for a busy machine; that nothing was stopped is what the threads say.
+    assert!(longest.max(standstill) < Duration::from_secs(5), "{longest:?}, {standstill:?}");
     assert_eq!(taken.from, replica.name);
     assert_eq!(fixture.containers("taking"), "");
 
-    // The replica is as it was: locked, and following.
+    // The replica is as it was: locked, and following by the same threads.
+    assert_eq!(text(&mut follower, threads).await, threads_before);
     assert_eq!(text(&mut follower, "SELECT @@global.super_read_only").await, "1");
     let executed = text(&mut primary, "SELECT @@global.gtid_executed").await;
     assert_eq!(text(&mut follower, &has_all(&executed)).await, "0");
@@ -266,7 +271,8 @@ async fn check_independence(
     taken: &SnapshotView,
 ) {
     let mut roots = [root_of(one).await, root_of(two).await];
-    let mut nodes = [fixture.root(&view.nodes[0]).await, fixture.root(&view.nodes[1]).await];
+    let (primary, replica) = (node(view, Role::Primary), node(view, Role::Replica));
+    let mut nodes = [fixture.root(primary).await, fixture.root(replica).await];
     for variable in ["server_uuid", "server_id"] {
         let mut all = Vec::new();
         for conn in roots.iter_mut().chain(&mut nodes) {
@@ -332,8 +338,8 @@ async fn check_ends(fixture: &Fixture, one: &Started, two: &Started) {
     assert_eq!(snapshot::remove_expired(wanted, dir, in_seconds(61)).await.unwrap(), ["two"]);
     assert!(!two.options.exists() && one.options.exists());
     let left = snapshot::list(wanted).await.unwrap();
-    assert_eq!(left.copies, [one.copy.clone()]);
-    assert_eq!(left.snapshots[0].copies, ["moment-1"]);
+    assert_eq!(left.copies, std::slice::from_ref(&one.copy));
+    assert_eq!(left.snapshots.first().unwrap().copies, ["moment-1"]);
 
     let in_use = snapshot::remove(wanted, "moment").await.unwrap_err();
     assert!(matches!(in_use, ClusterError::Snapshot(SnapshotError::InUse { .. })), "{in_use}");
