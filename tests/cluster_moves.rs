@@ -3,7 +3,11 @@
 //! Needs an engine and the image (`make test` sees to both). What was acknowledged to a writer must be there
 //! once, on every server, at the end. Figures of every fault go to `target/faults.md`.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is the test's failure")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests: a failure is the test's failure"
+)]
 
 use std::fmt::Write as _;
 use std::net::TcpListener;

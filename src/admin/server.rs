@@ -17,6 +17,9 @@ use crate::config;
 /// How long a connection may take to ask.
 const ASK_LIMIT: Duration = Duration::from_secs(5);
 
+/// Events that wait for a slow listener, at most; more are left out.
+const MAX_EVENTS: usize = 1_024;
+
 /// Pause after a failed accept, so as not to spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -79,13 +82,13 @@ async fn answer(stream: UnixStream, subject: &Subject) -> io::Result<()> {
         Ok(read) => read?,
         Err(_elapsed) => return Ok(()),
     };
-    let (events, mut told) = mpsc::unbounded_channel();
+    let (events, mut told) = mpsc::channel(MAX_EVENTS);
     let work = async {
         let end = match serde_json::from_str::<Request>(&line) {
             Ok(request) => act(request, subject, &Told(events.clone())).await,
             Err(error) => Event::Failed { text: format!("not a request of this Weir: {error}") },
         };
-        let _ = events.send(end);
+        let _ = events.send(end).await;
         drop(events);
     };
     let pass = async {
@@ -132,12 +135,12 @@ async fn act(request: Request, subject: &Subject, told: &Told) -> Event {
 }
 
 /// Progress that goes to the one who asked.
-struct Told(mpsc::UnboundedSender<Event>);
+struct Told(mpsc::Sender<Event>);
 
 impl Told {
     fn tell(&self, event: Event) {
-        // Nobody listens any more; the work goes on.
-        let _ = self.0.send(event);
+        // Nobody listens, or too slowly: the work goes on.
+        let _ = self.0.try_send(event);
     }
 }
 

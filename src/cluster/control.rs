@@ -203,7 +203,7 @@ impl Control {
             self.traffic.look();
             tokio::time::sleep(TICK).await;
         }
-        if !self.cluster.failover || world.nodes() < 2 {
+        if !self.cluster.failover || world.members().await?.len() < 2 {
             let cause = "failover is switched off, or there is no replica".to_owned();
             return Err(ClusterError::NotMoved { cause });
         }

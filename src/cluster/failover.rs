@@ -93,32 +93,8 @@ pub(super) async fn fail_over(
         return Err(refuse("it is not written down which node is the primary".to_owned()));
     };
     let _closed = Closed::close(traffic);
-    let mut replicas = Box::pin(reach(world, old)).await;
-    let candidates: Vec<Candidate> = replicas.iter().map(|(seen, _)| seen.clone()).collect();
-    match decide(&candidates) {
-        Decision::Lives(nodes) => {
-            let names: Vec<String> = nodes.iter().map(|node| world.name(*node)).collect();
-            return Err(refuse(format!(
-                "{} does not answer Weir, but {} still hears it",
-                world.name(old),
-                names.join(" and ")
-            )));
-        }
-        Decision::Nobody => {
-            return Err(refuse(format!(
-                "{} does not answer, and no replica does",
-                world.name(old)
-            )));
-        }
-        Decision::Contradiction(a, b) => {
-            return Err(ClusterError::Undecided(format!(
-                "{} and {} each have transactions that the other lacks",
-                world.name(a),
-                world.name(b)
-            )));
-        }
-        Decision::Promote(_) => {}
-    }
+    let mut replicas = Box::pin(reach(world, old)).await?;
+    check_that_it_is_dead(world, old, &replicas)?;
     progress.begin(&format!("cut {} off", world.name(old)));
     fence(world, old).await?;
     progress.end();
@@ -126,9 +102,9 @@ pub(super) async fn fail_over(
     for (candidate, client) in &mut replicas {
         client.run("STOP REPLICA IO_THREAD", "stopping its receiver").await?;
         candidate.has = everything(client).await?;
+        candidate.hears = false;
     }
-    let candidates: Vec<Candidate> =
-        replicas.iter().map(|(seen, _)| Candidate { hears: false, ..seen.clone() }).collect();
+    let candidates: Vec<Candidate> = replicas.iter().map(|(seen, _)| seen.clone()).collect();
     let Decision::Promote(new) = decide(&candidates) else {
         return Err(ClusterError::Undecided(
             "the replicas have each what the other lacks, so none can lead them all".to_owned(),
@@ -145,27 +121,61 @@ pub(super) async fn fail_over(
     let lost = lost(&mut leader, last_seen).await?;
     world.state.deposed = Some(old);
     promote::record(world, new)?;
-    let has_tls = server::has_tls(&mut leader).await?;
+    let followed = lead(world, new, &mut leader, &mut replicas).await?;
+    promote::until_seen(traffic, &world.name(new)).await;
+    progress.end();
+    for error in followed {
+        progress.note(&error.to_string());
+    }
+    Ok(FailedOver { from: world.name(old), to: world.name(new), lost })
+}
+
+/// An error unless some replica can take over and none hears the primary.
+fn check_that_it_is_dead(
+    world: &World,
+    old: u32,
+    replicas: &[(Candidate, Client)],
+) -> Result<(), ClusterError> {
+    let candidates: Vec<Candidate> = replicas.iter().map(|(seen, _)| seen.clone()).collect();
+    let cause = match decide(&candidates) {
+        Decision::Promote(_) => return Ok(()),
+        Decision::Lives(nodes) => {
+            let names: Vec<String> = nodes.iter().map(|node| world.name(*node)).collect();
+            format!("{} does not answer Weir, but {} hears it", world.name(old), names.join(", "))
+        }
+        Decision::Nobody => format!("{} does not answer, and no replica does", world.name(old)),
+        Decision::Contradiction(a, b) => {
+            return Err(ClusterError::Undecided(format!(
+                "{} and {} each have transactions that the other lacks",
+                world.name(a),
+                world.name(b)
+            )));
+        }
+    };
+    Err(ClusterError::NotMoved { cause })
+}
+
+/// The new primary is opened while the others turn to it; what went wrong with those.
+async fn lead(
+    world: &World,
+    new: u32,
+    leader: &mut Client,
+    others: &mut [(Candidate, Client)],
+) -> Result<Vec<ClusterError>, ClusterError> {
+    let has_tls = server::has_tls(leader).await?;
     let (source, password) = (world.name(new), world.state.replication.clone());
-    let others = replicas.iter_mut();
-    let follow = others.map(|(_, client)| promote::repoint(client, &source, &password, has_tls));
+    let follow =
+        others.iter_mut().map(|(_, client)| promote::repoint(client, &source, &password, has_tls));
     let follow = futures_util::future::join_all(follow);
     let (promoted, followed) =
-        tokio::join!(promote::promote(&mut leader, world.cluster.semi_sync), follow);
+        tokio::join!(promote::promote(leader, world.cluster.semi_sync), follow);
     promoted?;
-    promote::until_seen(traffic, &source).await;
-    progress.end();
-    for result in followed {
-        if let Err(error) = result {
-            progress.note(&error.to_string());
-        }
-    }
-    Ok(FailedOver { from: world.name(old), to: source, lost })
+    Ok(followed.into_iter().filter_map(Result::err).collect())
 }
 
 /// Every replica that answers, with what it has.
-async fn reach(world: &World, old: u32) -> Vec<(Candidate, Client)> {
-    let others = (1..=world.nodes()).filter(|node| *node != old);
+async fn reach(world: &World, old: u32) -> Result<Vec<(Candidate, Client)>, ClusterError> {
+    let others = world.members().await?.into_iter().filter(|node| *node != old);
     let asked = others.map(|node| async move {
         let mut client = world.root(node).await.ok()?;
         match ask(&mut client, node).await {
@@ -176,7 +186,7 @@ async fn reach(world: &World, old: u32) -> Vec<(Candidate, Client)> {
             }
         }
     });
-    futures_util::future::join_all(asked).await.into_iter().flatten().collect()
+    Ok(futures_util::future::join_all(asked).await.into_iter().flatten().collect())
 }
 
 /// `None` for a server that replicates from nobody: it is no replica of the lost primary.

@@ -68,13 +68,16 @@ pub async fn repair(
 ) -> Result<Examined, ClusterError> {
     let _lock = Lock::wait(state_dir, &cluster.name).await?;
     let mut world = open(cluster, state_dir).await?;
-    let only = node.map(|name| number_of(&world, name)).transpose()?;
+    let only = match node {
+        Some(name) => Some(number_of(&world, name).await?),
+        None => None,
+    };
     let is_meant = |number: u32| only.is_none_or(|only| only == number);
     let wanted = |step: Step| is_wanted(step) && concerns(step).is_none_or(is_meant);
     let facts = provision::reconcile_where(&mut world, progress, &wanted).await?;
     let found = Box::pin(examine::examine(&world, &facts)).await;
     if let Some(primary) = plan::apparent_primary(&facts.seen(), world.state.primary) {
-        for number in (1..=world.nodes()).filter(|number| is_meant(*number)) {
+        for number in world.members().await?.into_iter().filter(|number| is_meant(*number)) {
             mend_threads(&world, number, primary, &found.findings, progress).await;
         }
     }
@@ -91,7 +94,7 @@ pub async fn skippable(
     node: &str,
 ) -> Result<Skippable, ClusterError> {
     let world = open(cluster, state_dir).await?;
-    let number = number_of(&world, node)?;
+    let number = number_of(&world, node).await?;
     stopped_at(&world, number).await
 }
 
@@ -109,7 +112,7 @@ pub async fn skip(
 ) -> Result<Examined, ClusterError> {
     let _lock = Lock::wait(state_dir, &cluster.name).await?;
     let world = open(cluster, state_dir).await?;
-    let number = number_of(&world, &skippable.node)?;
+    let number = number_of(&world, &skippable.node).await?;
     let now = stopped_at(&world, number).await?;
     if now.transaction != skippable.transaction {
         return Err(cannot(
@@ -231,9 +234,10 @@ async fn stopped_at(world: &World, number: u32) -> Result<Skippable, ClusterErro
     Ok(Skippable { node, transaction, errno, error })
 }
 
-fn number_of(world: &World, name: &str) -> Result<u32, ClusterError> {
-    (1..=world.nodes()).find(|number| world.name(*number) == name).ok_or_else(|| {
-        let names: Vec<String> = (1..=world.nodes()).map(|number| world.name(number)).collect();
+async fn number_of(world: &World, name: &str) -> Result<u32, ClusterError> {
+    let members = world.members().await?;
+    members.iter().copied().find(|number| world.name(*number) == name).ok_or_else(|| {
+        let names: Vec<String> = members.iter().map(|number| world.name(*number)).collect();
         cannot(name, format!("there is no such node; the nodes are {}", names.join(", ")))
     })
 }

@@ -181,6 +181,11 @@ impl World {
         })
     }
 
+    /// The nodes of the cluster, also those that are yet to be made.
+    pub(super) async fn members(&self) -> Result<Vec<u32>, ClusterError> {
+        Ok(plan::members(&self.in_use().await?, self.nodes()))
+    }
+
     /// Numbers of which something carries the cluster's label, and of those that are being renewed.
     async fn in_use(&self) -> Result<Vec<u32>, ClusterError> {
         let name = self.cluster.name.as_str();

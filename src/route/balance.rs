@@ -36,7 +36,7 @@ pub fn choose<'t>(
     let drawn = candidates.lighter_of_two(load, seed)?;
     let last = candidates.iter().map(|(_, server)| server).find(|server| last == Some(server.id));
     Some(match last {
-        Some(last) if mix(seed.rotate_left(17)) % DRAWN_ANEW != 0 => {
+        Some(last) if !mix(seed.rotate_left(17)).is_multiple_of(DRAWN_ANEW) => {
             let (own, other) = (u64::from(load(last.id)), u64::from(load(drawn.id)));
             // (own + 1) / weight of last <= (other + 1 + WORTH_MOVING) / weight of drawn.
             let stays = (own + 1) * share(drawn) <= (other + 1 + WORTH_MOVING) * share(last);

@@ -13,6 +13,7 @@ use crate::session::Session;
 use crate::session::statement::Choice;
 use crate::sql::Statement;
 use crate::topology::ServerId;
+use crate::wire::{ErrPacket, codes};
 
 /// A statement that waits looks again this often, should it have missed the news.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -78,9 +79,58 @@ impl Drop for Inside {
     }
 }
 
+/// Whether a statement may run now.
+pub(super) enum Admission {
+    Go,
+    /// Something may have changed: the plan is to be made anew.
+    Again,
+    Refused(ErrPacket),
+}
+
 impl Session {
+    /// Lets the statement through, or has it wait for a primary or for the door.
+    pub(super) async fn admit(
+        &mut self,
+        plan: &Plan,
+        choice: &Choice,
+        since: &mut Option<Instant>,
+    ) -> Admission {
+        let may_enter = self.may_enter(plan, choice);
+        if (!may_enter || self.lacks_primary(plan, choice)) && self.hold(since).await {
+            return Admission::Again;
+        }
+        if may_enter {
+            return Admission::Go;
+        }
+        let words = "the primary is being moved, and that takes longer than [proxy] hold_seconds";
+        Admission::Refused(codes::OPTION_PREVENTS_STATEMENT.packet(words))
+    }
+
+    /// Whether the statement was not sent because the primary could not be reached, and has now waited a
+    /// while for it or for another.
+    pub(super) async fn waits_for(
+        &mut self,
+        id: ServerId,
+        error: &LeaseError,
+        since: &mut Option<Instant>,
+    ) -> bool {
+        if !self.primary_was_not_reached(id, error) {
+            return false;
+        }
+        self.gave_up(id, &error.to_string());
+        self.hold(since).await
+    }
+
+    /// Gives up a connection to a server that turned out to be read-only.
+    pub(super) fn leave_read_only(&mut self, id: Option<ServerId>) {
+        self.lease = None;
+        if let Some(id) = id {
+            self.gave_up(id, "it is read-only");
+        }
+    }
+
     /// Whether the statement may run now: it does not concern the primary, or the door is open.
-    pub(super) fn may_enter(&mut self, plan: &Plan, choice: &Choice) -> bool {
+    fn may_enter(&mut self, plan: &Plan, choice: &Choice) -> bool {
         let concerns = match choice {
             Choice::Server { .. } => plan.target == Target::Primary,
             // An open transaction has entered, or runs on a replica.
@@ -110,7 +160,7 @@ impl Session {
     }
 
     /// Whether the statement may be kept until there is a primary again: there was one.
-    pub(super) fn lacks_primary(&self, plan: &Plan, choice: &Choice) -> bool {
+    fn lacks_primary(&self, plan: &Plan, choice: &Choice) -> bool {
         let topology = self.worker.shared.topology.load();
         let wants =
             matches!(plan.target, Target::NoPrimary(_) | Target::Primary | Target::Replicas);
@@ -118,7 +168,7 @@ impl Session {
     }
 
     /// Whether nothing was sent and the primary may be back, or be another one, in a moment.
-    pub(super) fn primary_was_not_reached(&self, id: ServerId, error: &LeaseError) -> bool {
+    fn primary_was_not_reached(&self, id: ServerId, error: &LeaseError) -> bool {
         use crate::backend::connect::ConnectError;
         let refused = matches!(
             error,

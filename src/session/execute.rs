@@ -5,6 +5,7 @@ use crate::backend::connect::ConnectError;
 use crate::backend::pool::LeaseError;
 use crate::net::response::Shape;
 use crate::session::attempt::Attempt;
+use crate::session::door::Admission;
 use crate::session::statement::Choice;
 use crate::session::{Closed, Session};
 use crate::sql::{Kind, Needs, Pins, Statement};
@@ -47,16 +48,10 @@ impl Session {
         self.end_diagnostics(statement);
         loop {
             let (plan, choice) = self.choose(statement, &excluded);
-            let may_enter = self.may_enter(&plan, &choice);
-            if (!may_enter || self.lacks_primary(&plan, &choice))
-                && self.hold(&mut waits_since).await
-            {
-                continue;
-            }
-            if !may_enter {
-                let words =
-                    "the primary is being moved, and that takes longer than [proxy] hold_seconds";
-                return self.send_error(&codes::OPTION_PREVENTS_STATEMENT.packet(words)).await;
+            match self.admit(&plan, &choice, &mut waits_since).await {
+                Admission::Go => {}
+                Admission::Again => continue,
+                Admission::Refused(error) => return self.send_error(&error).await,
             }
             if let Choice::Server { id, previous: true, .. } = &choice
                 && (self.pinged || self.take_own_previous(*id).is_none())
@@ -68,21 +63,19 @@ impl Session {
             let (id, retry) = match choice {
                 Choice::Held => (None, false),
                 Choice::Server { id, config, retry, previous } => {
-                    if let Err(error) = self.take_lease(id, &config, statement, previous).await {
-                        if retry && excluded.len() < MAX_ATTEMPTS {
+                    let leased = self.take_lease(id, &config, statement, previous).await;
+                    match leased {
+                        Ok(()) => (Some(id), retry),
+                        Err(error) if retry && excluded.len() < MAX_ATTEMPTS => {
                             self.gave_up(id, &error.to_string());
                             excluded.push(id);
                             continue;
                         }
-                        if self.primary_was_not_reached(id, &error) {
-                            self.gave_up(id, &error.to_string());
-                            if self.hold(&mut waits_since).await {
-                                continue;
-                            }
+                        Err(error) if self.waits_for(id, &error, &mut waits_since).await => {
+                            continue;
                         }
-                        return self.lease_failed(id, &error).await;
+                        Err(error) => return self.lease_failed(id, &error).await,
                     }
-                    (Some(id), retry)
                 }
                 other => return self.answer_choice(other, work).await,
             };
@@ -104,10 +97,7 @@ impl Session {
                     self.lease = None;
                 }
                 Attempt::ReadOnly(error) => {
-                    self.lease = None;
-                    if let Some(id) = id {
-                        self.gave_up(id, "it is read-only");
-                    }
+                    self.leave_read_only(id);
                     if !self.hold(&mut waits_since).await {
                         return self.fail(&error).await;
                     }
@@ -207,7 +197,7 @@ impl Session {
         }
     }
 
-    fn gave_up(&self, id: ServerId, why: &str) {
+    pub(super) fn gave_up(&self, id: ServerId, why: &str) {
         tracing::info!(server = id.0, why, "no connection");
         self.worker.shared.suspects.tell(id);
     }
