@@ -354,6 +354,15 @@ async fn a_primary_that_dies_is_replaced_and_nothing_acknowledged_is_lost() {
         conn.query_drop("RENAME TABLE kept TO written").await.unwrap();
         stage.whole().await;
         let now = stage.primary();
+        // What only the old primary had is kept: as many dumps as the log tells of.
+        let dumps = std::fs::read_dir(stage.path("state")).unwrap().filter(|entry| {
+            let name = entry.as_ref().unwrap().file_name().into_string().unwrap();
+            name.starts_with("own-") && name.ends_with(".sql")
+        });
+        let told = stage.log().matches("what only it had is kept there").count();
+        assert_eq!(dumps.count(), told, "{what}: {}", stage.log());
+        let copied = stage.log().matches("the old primary gets a new copy").count();
+        assert_eq!(told, copied, "{what}: {}", stage.log());
         all.sort_unstable();
         check_rows(&stage, &all).await;
         conn.query_drop("TRUNCATE TABLE written").await.unwrap();

@@ -17,6 +17,7 @@ use crate::topology::{Health, Topology};
 
 use super::error::ClusterError;
 use super::failover;
+use super::keep;
 use super::plan::Step;
 use super::progress::Logged;
 use super::provision;
@@ -30,6 +31,8 @@ const TICK: Duration = Duration::from_millis(100);
 /// Something must have been wrong for so long before it is mended: restarts and moves by hand look wrong for
 /// a moment.
 const WRONG_FOR: Duration = Duration::from_secs(1);
+/// How often copies of snapshots are looked for whose time is over.
+const EXPIRE_EVERY: Duration = Duration::from_secs(30);
 /// After a failed attempt the next waits, twice as long each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -66,7 +69,24 @@ struct Memory {
 impl Control {
     /// Works until `cancel`.
     pub async fn run(self, cancel: CancellationToken) {
-        let _ended = cancel.run_until_cancelled(self.watch()).await;
+        let both = async { tokio::join!(Box::pin(self.watch()), self.expire()) };
+        let _ended = cancel.run_until_cancelled(both).await;
+    }
+
+    /// Removes copies of snapshots whose time is over.
+    async fn expire(&self) {
+        loop {
+            tokio::time::sleep(EXPIRE_EVERY).await;
+            let now = std::time::SystemTime::now();
+            match super::snapshot::remove_expired(&self.cluster, &self.state_dir, now).await {
+                Ok(removed) => {
+                    for copy in removed {
+                        tracing::info!(copy, "its time is over: removed");
+                    }
+                }
+                Err(error) => tracing::debug!(%error, "expired copies could not be looked for"),
+            }
+        }
     }
 
     async fn watch(&self) {
@@ -243,6 +263,11 @@ async fn mend_all(world: &mut World) -> Result<(), ClusterError> {
             if node == name =>
         {
             tracing::warn!(node, from, count, set, "the old primary gets a new copy of the data");
+            if let Some(primary) = world.state.primary
+                && let Some(path) = keep::keep_own(world, number, primary).await?
+            {
+                tracing::warn!(file = %path.display(), "what only it had is kept there");
+            }
             provision::take(world, Step::GiveUpData(number), &Logged).await?;
             provision::reconcile(world, &Logged).await
         }

@@ -48,6 +48,8 @@ const HEALTH_START_PERIOD: Duration = Duration::from_secs(300);
 const RUN_LIMIT: Duration = Duration::from_secs(60);
 const RUN_POLL: Duration = Duration::from_millis(100);
 const RUN_LOG_LINES: u32 = 50;
+/// What a short command may write, bytes.
+const MAX_OUTPUT_BYTES: usize = 1 << 20;
 /// Other containers of that name that may turn up while it is made.
 const RUN_ATTEMPTS: u32 = 5;
 
@@ -378,6 +380,17 @@ impl Engine {
         name: &str,
         command: &[&str],
     ) -> Result<String, ClusterError> {
+        let bytes = self.output_bytes(name, command, MAX_OUTPUT_BYTES).await?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// As [`Self::output`], byte for byte; an error when it is more than `most` bytes.
+    pub(super) async fn output_bytes(
+        &self,
+        name: &str,
+        command: &[&str],
+        most: usize,
+    ) -> Result<Vec<u8>, ClusterError> {
         let doing = || format!("running {} in container {name}", command.first().unwrap_or(&""));
         let config = ExecConfig {
             attach_stdout: Some(true),
@@ -387,13 +400,19 @@ impl Engine {
         let made = self.docker.create_exec(name, config).await;
         let made = made.map_err(|error| refused(doing(), &error))?;
         let started = self.docker.start_exec(&made.id, None).await;
-        match started.map_err(|error| refused(doing(), &error))? {
-            StartExecResults::Attached { output, .. } => {
-                let chunks: Vec<_> = output.collect().await;
-                Ok(chunks.into_iter().flatten().map(|chunk| chunk.to_string()).collect())
+        let mut all = Vec::new();
+        if let StartExecResults::Attached { mut output, .. } =
+            started.map_err(|error| refused(doing(), &error))?
+        {
+            while let Some(chunk) = output.next().await {
+                all.extend_from_slice(&chunk.map_err(|error| refused(doing(), &error))?.into_bytes());
+                if all.len() > most {
+                    let cause = format!("it wrote more than {most} bytes");
+                    return Err(ClusterError::Engine { doing: doing(), cause });
+                }
             }
-            StartExecResults::Detached => Ok(String::new()),
         }
+        Ok(all)
     }
 
     /// Names of all containers of the cluster, running or not, by node number.

@@ -9,6 +9,7 @@
 //! | `provision`, `replication`, `clone` | take the steps |
 //! | `switchover`, `failover`, `promote` | move the primary; `traffic` is what they ask of the proxy |
 //! | `control` | does what is needed while Weir serves |
+//! | `keep` | saves what only one server has, before its data is given up |
 //! | `nodes` | removes, replaces, copies anew, restarts one node |
 //! | `options` | has mysqld judge its options before it runs with them |
 //! | `world`, `server` | look |
@@ -31,6 +32,7 @@ mod docker;
 mod error;
 mod examine;
 pub mod failover;
+mod keep;
 mod lag;
 mod node;
 mod nodes;

@@ -87,6 +87,7 @@ pub(super) fn monitor(section: &mut Section<'_>, managed: bool) -> Monitor {
         password,
         interval: section.milliseconds("interval_ms", 10.0..=60_000.0, 200.0),
         timeout: section.milliseconds("timeout_ms", 10.0..=60_000.0, 2_000.0),
+        managed,
         failures: section.integer("failures", 1..=100, 2),
     }
 }

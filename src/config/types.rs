@@ -113,6 +113,8 @@ pub struct Monitor {
     pub interval: Duration,
     /// `timeout_ms`, one probe; default 2,000.
     pub timeout: Duration,
+    /// The servers are those of `[cluster]`.
+    pub managed: bool,
     /// `failures`: probes in a row that must fail before a server is unusable; default 2.
     pub failures: u32,
 }

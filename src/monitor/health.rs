@@ -8,6 +8,7 @@ use super::lag::{Estimate, Samples};
 use super::roles::{self, Member, Ruling};
 use super::seen::{Channel, Failure, Probe, Receiver, Replication};
 use crate::config::Server;
+use crate::gtid::GtidSet;
 use crate::topology::{Health, Role, ServerId, ServerState, Topology};
 
 /// What counts, from the configuration.
@@ -19,6 +20,10 @@ pub struct Rules {
     pub max_lag: Duration,
     /// How long the primary's last answer says something about now.
     pub fresh: Duration,
+    /// How long a replica may have executed what the primary has not, before it gets no more reads. A commit that
+    /// waits for a receipt is on the replica first. `None` where servers are not Weir's own: there, local
+    /// transactions of a replica may be meant.
+    pub own_for: Option<Duration>,
 }
 
 /// Everything seen so far.
@@ -45,6 +50,9 @@ struct Track {
     role: Role,
     rival: Option<usize>,
     trouble: Trouble,
+    /// What it had executed when it was first seen to have more than the primary, and since when; gone once
+    /// the primary has that.
+    own: Option<(Duration, Arc<GtidSet>)>,
 }
 
 /// What the board says after an observation.
@@ -122,10 +130,26 @@ impl Board {
                     self.samples.note(at, executed, self.rules.max_lag);
                 }
                 track.last = Some((at, probe));
+                self.note_own(at);
             }
             Err(failure) => {
                 track.failures = track.failures.saturating_add(1);
                 track.failure = Some(failure);
+            }
+        }
+    }
+
+    /// Notes since when replicas have what the primary has not.
+    fn note_own(&mut self, now: Duration) {
+        let primary = self.tracks.iter().find(|track| Some(track.id) == self.sampled);
+        let Some(all) = primary.and_then(Track::executed).cloned() else { return };
+        for track in self.tracks.iter_mut().filter(|track| Some(track.id) != self.sampled) {
+            let Some(executed) = track.executed().cloned() else { continue };
+            let dispelled = track.own.as_ref().is_none_or(|(_, own)| all.contains(own));
+            if all.contains(&executed) {
+                track.own = None;
+            } else if dispelled {
+                track.own = Some((now, executed));
             }
         }
     }
@@ -223,6 +247,13 @@ impl Board {
         at: Duration,
         probe: &Probe,
     ) -> (Trouble, Option<Duration>) {
+        let since = track.own.as_ref().map(|(since, _)| *since);
+        if let (Some(limit), Some(since)) = (self.rules.own_for, since)
+            && at.saturating_sub(since) >= limit
+        {
+            let words = "has transactions that the primary does not have";
+            return (Trouble::Replication(words.into()), None);
+        }
         let estimate = match &probe.executed {
             Some(executed) => self.samples.estimate(at, executed, self.rules.fresh),
             None => Estimate::None,
@@ -316,7 +347,13 @@ impl Track {
             role: Role::Unknown,
             rival: None,
             trouble: Trouble::NotAsked,
+            own: None,
         }
+    }
+
+    /// What it had executed at its last answer.
+    fn executed(&self) -> Option<&Arc<GtidSet>> {
+        self.last.as_ref().and_then(|(_, probe)| probe.executed.as_ref())
     }
 
     /// Whether its failures are enough to give it up. One that never answered has no credit.
@@ -389,7 +426,8 @@ mod tests {
     const B: ServerId = ServerId(1);
 
     fn board(names: &str) -> Board {
-        let rules = Rules { failures: 2, max_lag: secs(10), fresh: secs(3) };
+        let own_for = Some(secs(5));
+        let rules = Rules { failures: 2, max_lag: secs(10), fresh: secs(3), own_for };
         Board::new(names.chars().map(config).collect(), rules)
     }
 
@@ -437,6 +475,29 @@ mod tests {
         let verdict = board.judge();
         assert!(!verdict.differs && verdict.changes.is_empty());
         assert_eq!(verdict.topology.epoch, 1);
+    }
+
+    #[test]
+    fn a_replica_with_transactions_of_its_own_gets_no_reads() {
+        let mut board = pair();
+        // A commit that waits for its receipt is on the replica first; more follow, each for a moment.
+        for second in 2..20 {
+            let (primary, replica) = (format!("1-{}", 8 + second), format!("1-{}", 9 + second));
+            board.observe(A, secs(second), Ok(writable('a', &primary)));
+            board.observe(B, secs(second), Ok(following('b', 'a', &replica)));
+            assert_eq!(words(&mut board, B), "usable", "second {second}");
+        }
+        // One that never comes to the primary.
+        for second in 20..24 {
+            board.observe(A, secs(second), Ok(writable('a', "1-40")));
+            board.observe(B, secs(second), Ok(following('b', 'a', "1-40:99")));
+            assert_eq!(words(&mut board, B), "usable", "second {second}");
+        }
+        board.observe(B, secs(26), Ok(following('b', 'a', "1-41:99")));
+        assert_eq!(words(&mut board, B), "has transactions that the primary does not have");
+        // A new copy of the data.
+        board.observe(B, secs(27), Ok(following('b', 'a', "1-40")));
+        assert_eq!(words(&mut board, B), "usable");
     }
 
     #[test]

@@ -37,6 +37,10 @@ const MAX_REPORTS: usize = 64;
 /// How long an answer of the primary says something about now, at least.
 const LEAST_FRESH: Duration = Duration::from_secs(3);
 
+/// How long a replica of a managed cluster may have what the primary has not; a commit waits at most two
+/// seconds for its receipt.
+const OWN_FOR: Duration = Duration::from_secs(5);
+
 /// The running monitor.
 #[derive(Debug, Clone)]
 pub struct MonitorHandle {
@@ -87,7 +91,8 @@ pub fn start(
     let (done, first) = signal::channel(servers.is_empty());
     let (changed, changes) = signal::channel(());
     let fresh = LEAST_FRESH.max(monitor.interval * 3);
-    let rules = Rules { failures: monitor.failures, max_lag: lag.max, fresh };
+    let own_for = monitor.managed.then_some(OWN_FOR);
+    let rules = Rules { failures: monitor.failures, max_lag: lag.max, fresh, own_for };
     let mut board = Board::new(servers.clone(), rules);
     publish.store(Arc::new(board.judge().topology));
 

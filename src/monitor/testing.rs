@@ -35,6 +35,7 @@ pub(crate) fn monitor_settings() -> Monitor {
         password: Secret::new("mon".to_owned()),
         interval: Duration::from_millis(20),
         timeout: Duration::from_millis(100),
+        managed: true,
         failures: 2,
     }
 }
