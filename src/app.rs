@@ -106,7 +106,7 @@ fn start_control(
     });
     let Some(cluster) = &shared.config.cluster else { return Ok(()) };
     let state_dir = shared.config.proxy.state_dir.clone();
-    let traffic: Arc<dyn Traffic> = Arc::new(Clients(Arc::clone(shared)));
+    let traffic: Arc<dyn Traffic> = Arc::new(Clients(Arc::clone(shared), monitor.clone()));
     let task = Control {
         cluster: cluster.clone(),
         state_dir: state_dir.clone(),
@@ -125,7 +125,7 @@ fn start_control(
 
 /// The clients of this process, as moving the primary sees them.
 #[derive(Debug)]
-struct Clients(Arc<Shared>);
+struct Clients(Arc<Shared>, crate::monitor::MonitorHandle);
 
 impl Traffic for Clients {
     fn close(&self) {
@@ -144,6 +144,10 @@ impl Traffic for Clients {
         for server in &self.0.topology.load().servers {
             self.0.suspects.tell(server.id);
         }
+    }
+
+    fn set_servers(&self, servers: Vec<Server>) {
+        self.1.set_servers(servers.into_iter().map(Arc::new).collect());
     }
 
     fn uses(&self, primary: &str) -> bool {

@@ -270,11 +270,11 @@ fn docker(arguments: &[&str]) -> String {
     String::from_utf8(done.stdout).unwrap().trim().to_owned()
 }
 
-/// The first of three free ports in a row.
+/// The first of four free ports in a row.
 fn free_ports() -> u16 {
     loop {
         let first = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let all = (0..3).all(|n| TcpListener::bind(("127.0.0.1", first.saturating_add(n))).is_ok());
+        let all = (0..4).all(|n| TcpListener::bind(("127.0.0.1", first.saturating_add(n))).is_ok());
         if all && first < 60_000 {
             return first;
         }
@@ -312,11 +312,43 @@ async fn ten_switchovers_cost_no_client_an_error() {
     let refused = stage.command(&["cluster", "switchover", &before]).output().unwrap();
     assert!(!refused.status.success());
     assert!(String::from_utf8_lossy(&refused.stderr).contains("is the primary"));
+    grow_and_shrink(&stage).await;
+    assert_eq!(writers.errors(), Vec::<String>::new(), "{}", stage.log());
     let acknowledged = writers.finish().await;
     stage.whole().await;
     check_rows(&stage, &acknowledged).await;
     held.sort_unstable();
     report(&format!("| switchover, ten in a row | no errors | writes held for {held:?} ms |"));
+}
+
+/// The Weir that serves reads from a node that was added meanwhile, and does without one that was removed.
+async fn grow_and_shrink(stage: &Stage) {
+    let text = std::fs::read_to_string(stage.path("proxy.toml")).unwrap();
+    std::fs::write(stage.path("proxy.toml"), format!("{text}replicas = 3\n")).unwrap();
+    stage.weir(&["cluster", "up"]);
+    let mut seen = std::collections::BTreeSet::new();
+    until(RECOVERY_LIMIT, "reads on three replicas", async || {
+        let mut conn = stage.through_weir().await;
+        let id: Option<u64> = conn.query_first("SELECT UUID_SHORT() >> 56").await.unwrap();
+        conn.disconnect().await.unwrap();
+        seen.insert(id.unwrap());
+        (seen.len() == 3).then_some(())
+    })
+    .await;
+    std::fs::write(stage.path("proxy.toml"), format!("{text}replicas = 2\n")).unwrap();
+    let primary = stage.primary();
+    let status = stage.status();
+    let names =
+        status["nodes"].as_array().unwrap().iter().map(|node| node["name"].as_str().unwrap());
+    let leaves = names.filter(|name| *name != primary).last().unwrap().to_owned();
+    stage.weir(&["cluster", "remove", &leaves, "--yes"]);
+    until(RECOVERY_LIMIT, "the proxy to forget the node", async || {
+        stage.log().contains("no longer part of the cluster").then_some(())
+    })
+    .await;
+    // Time enough for a control task with an older configuration to make it anew.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(stage.status()["nodes"].as_array().unwrap().len(), 3, "{}", stage.log());
 }
 
 /// A primary that dies comes back, or another takes its place; what was acknowledged stays.

@@ -42,7 +42,10 @@ pub enum ConnectError {
     /// The server answered with an error of its own.
     #[error("{}", String::from_utf8_lossy(&.0.message))]
     Refused(ErrPacket),
-    /// The server could not be reached or did not speak as a server should.
+    /// The server could not be reached, or the link broke: it may be back in a moment.
+    #[error("{0}")]
+    Unreachable(String),
+    /// It did not speak as a server should, or cannot be spoken to as wanted.
     #[error("{0}")]
     Failed(String),
     /// Longer than `[pool] connect_seconds`.
@@ -54,6 +57,7 @@ impl From<LoginError> for ConnectError {
     fn from(error: LoginError) -> Self {
         match error {
             LoginError::Refused(packet) => Self::Refused(packet),
+            LoginError::Io(_) => Self::Unreachable(error.to_string()),
             other => Self::Failed(other.to_string()),
         }
     }
@@ -153,7 +157,7 @@ impl Connector {
     ) -> Result<Connection, ConnectError> {
         let address = config.address.as_str();
         let tcp = TcpStream::connect(address).await.map_err(|error| {
-            ConnectError::Failed(format!("cannot connect to {address}: {error}"))
+            ConnectError::Unreachable(format!("cannot connect to {address}: {error}"))
         })?;
         tcp.set_nodelay(true)
             .and_then(|()| watch_link(&tcp))

@@ -24,6 +24,7 @@ use super::provision;
 use super::replication;
 use super::state::{Lock, State};
 use super::traffic::Traffic;
+use super::view;
 use super::world::World;
 
 /// How often the topology is looked at.
@@ -31,6 +32,8 @@ const TICK: Duration = Duration::from_millis(100);
 /// Something must have been wrong for so long before it is mended: restarts and moves by hand look wrong for
 /// a moment.
 const WRONG_FOR: Duration = Duration::from_secs(1);
+/// How often the engine is asked which nodes there are.
+const MEMBERS_EVERY: Duration = Duration::from_secs(3);
 /// How often copies of snapshots are looked for whose time is over.
 const EXPIRE_EVERY: Duration = Duration::from_secs(30);
 /// After a failed attempt the next waits, twice as long each time.
@@ -69,8 +72,37 @@ struct Memory {
 impl Control {
     /// Works until `cancel`.
     pub async fn run(self, cancel: CancellationToken) {
-        let both = async { tokio::join!(Box::pin(self.watch()), self.expire()) };
+        let both =
+            async { tokio::join!(Box::pin(self.watch()), self.expire(), self.follow_members()) };
         let _ended = cancel.run_until_cancelled(both).await;
+    }
+
+    /// Tells the proxy of nodes that came or went by a command.
+    async fn follow_members(&self) {
+        loop {
+            tokio::time::sleep(MEMBERS_EVERY).await;
+            match self.members().await {
+                Ok(Some(servers)) => self.traffic.set_servers(servers),
+                Ok(None) => {}
+                Err(error) => tracing::debug!(%error, "the nodes could not be looked for"),
+            }
+        }
+    }
+
+    /// `None` while the cluster is down, which changes nothing about what it is.
+    async fn members(&self) -> Result<Option<Vec<config::Server>>, ClusterError> {
+        let state = State::load(&self.state_dir, &self.cluster.name)?;
+        let Some(state) = state.filter(|state| !state.down) else { return Ok(None) };
+        let world = self.world(state).await?;
+        let members = world.members().await?;
+        Ok(Some(members.into_iter().map(|number| view::server_of(&world, number)).collect()))
+    }
+
+    /// The world as the last command wanted it.
+    async fn world(&self, state: State) -> Result<World, ClusterError> {
+        let mut cluster = self.cluster.clone();
+        cluster.replicas = state.replicas.unwrap_or(cluster.replicas);
+        World::open(&cluster, &self.state_dir, state).await
     }
 
     /// Removes copies of snapshots whose time is over.
@@ -249,7 +281,7 @@ impl Control {
         let lock = Lock::take(&self.state_dir, &self.cluster.name)?;
         let state = State::load(&self.state_dir, &self.cluster.name)?;
         let Some(state) = state.filter(|state| !state.down) else { return Ok(None) };
-        Ok(Some((World::open(&self.cluster, &self.state_dir, state).await?, lock)))
+        Ok(Some((self.world(state).await?, lock)))
     }
 }
 

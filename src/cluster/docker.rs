@@ -405,7 +405,9 @@ impl Engine {
             started.map_err(|error| refused(doing(), &error))?
         {
             while let Some(chunk) = output.next().await {
-                all.extend_from_slice(&chunk.map_err(|error| refused(doing(), &error))?.into_bytes());
+                all.extend_from_slice(
+                    &chunk.map_err(|error| refused(doing(), &error))?.into_bytes(),
+                );
                 if all.len() > most {
                     let cause = format!("it wrote more than {most} bytes");
                     return Err(ClusterError::Engine { doing: doing(), cause });

@@ -27,7 +27,8 @@ pub(super) async fn keep_own(
 ) -> Result<Option<PathBuf>, ClusterError> {
     let executed = replication::executed(world, node).await?;
     let mut client = world.root_now(primary).await?;
-    let own: String = replication::beyond(&mut client, &executed).await?.split_whitespace().collect();
+    let own: String =
+        replication::beyond(&mut client, &executed).await?.split_whitespace().collect();
     client.close().await;
     if own.is_empty() {
         return Ok(None);

@@ -98,6 +98,7 @@ pub async fn up(
         None => new_state(cluster, state_dir).await?,
     };
     let mut world = World::open(cluster, state_dir, state).await?;
+    world.want(cluster.replicas)?;
     let facts = provision::reconcile(&mut world, progress).await?;
     Ok(ClusterView::new(&world, &facts))
 }

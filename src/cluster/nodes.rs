@@ -101,6 +101,7 @@ pub async fn change(
         progress.note(&lost);
     }
     let number = allowed.number;
+    world.want(cluster.replicas)?;
     if change != Change::Remove {
         clone::prepare(&world, allowed.primary).await?;
     }

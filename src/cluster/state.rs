@@ -42,6 +42,8 @@ pub struct State {
     /// The node that takes writes, written down before it may: where none is writable (every server starts
     /// read-only), this one is to be made so.
     pub primary: Option<u32>,
+    /// How many replicas the last `up` or `remove` wanted: a Weir that serves may have an older configuration.
+    pub replicas: Option<u32>,
     /// How often the role has moved.
     pub epoch: u64,
     /// A node that lost the role because it was dead: its data is copied anew should it have transactions of its
@@ -73,6 +75,8 @@ struct Raw {
     subnet: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     primary: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    replicas: Option<u32>,
     #[serde(default)]
     epoch: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -124,6 +128,7 @@ impl State {
             server_id_base: u32::from(cluster.port_base),
             subnet: None,
             primary: None,
+            replicas: None,
             epoch: 0,
             deposed: None,
             down: false,
@@ -146,6 +151,7 @@ impl State {
             server_id_base: self.server_id_base,
             subnet: self.subnet.clone(),
             primary: self.primary,
+            replicas: self.replicas,
             epoch: self.epoch,
             deposed: self.deposed,
             down: self.down,
@@ -191,6 +197,7 @@ impl State {
             server_id_base: raw.server_id_base,
             subnet: raw.subnet,
             primary: raw.primary,
+            replicas: raw.replicas,
             epoch: raw.epoch,
             deposed: raw.deposed,
             down: raw.down,

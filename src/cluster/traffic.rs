@@ -1,5 +1,7 @@
 //! What moving the primary asks of the part of Weir that clients are connected to.
 
+use crate::config::Server;
+
 /// Holds back what would write, and says what sessions see. Every call returns at once.
 pub trait Traffic: Send + Sync + std::fmt::Debug {
     /// From now on statements that need the primary wait; transactions that are open go on.
@@ -13,6 +15,9 @@ pub trait Traffic: Send + Sync + std::fmt::Debug {
 
     /// Has every server asked at once.
     fn look(&self);
+
+    /// These are the servers from now on; those that stay are not disturbed.
+    fn set_servers(&self, servers: Vec<Server>);
 
     /// Whether sessions use the server of that name as the primary.
     fn uses(&self, primary: &str) -> bool;
@@ -32,6 +37,8 @@ impl Traffic for NoTraffic {
     }
 
     fn look(&self) {}
+
+    fn set_servers(&self, _servers: Vec<Server>) {}
 
     fn uses(&self, _primary: &str) -> bool {
         true

@@ -109,6 +109,17 @@ impl ClusterView {
     }
 }
 
+/// The node as the proxy needs it.
+pub(super) fn server_of(world: &World, number: u32) -> Server {
+    Server {
+        name: world.name(number),
+        address: world.address(number).to_string(),
+        // What passes between Weir and its own servers stays on this host's bridge.
+        tls: ServerTls { mode: ServerTlsMode::Off, ca: None },
+        weight: WEIGHT,
+    }
+}
+
 /// `executed`: how many transactions the primary has.
 fn node_view(
     world: &World,
@@ -127,13 +138,7 @@ fn node_view(
     let behind = executed.zip(has).map(|(all, has)| all.saturating_sub(has));
     let replication = node.server.as_ref().and_then(|server| server.replication.as_ref());
     NodeView {
-        server: Server {
-            name: name.clone(),
-            address: world.address(node.number).to_string(),
-            // What passes between Weir and its own servers stays on this host's bridge.
-            tls: ServerTls { mode: ServerTlsMode::Off, ca: None },
-            weight: WEIGHT,
-        },
+        server: server_of(world, node.number),
         published: node::published(&world.cluster, node.number),
         role,
         state: container.map_or_else(|| "missing".to_owned(), |container| container.status.clone()),

@@ -76,6 +76,15 @@ impl World {
         }
     }
 
+    /// Writes down how many replicas are wanted from now on.
+    pub(super) fn want(&mut self, replicas: u32) -> Result<(), ClusterError> {
+        if self.state.replicas == Some(replicas) {
+            return Ok(());
+        }
+        self.state.replicas = Some(replicas);
+        self.state.save(&self.state_dir, &self.cluster.name)
+    }
+
     /// How many are wanted: the primary and the replicas.
     pub(super) fn nodes(&self) -> u32 {
         self.cluster.replicas.saturating_add(1)

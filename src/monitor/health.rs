@@ -117,6 +117,20 @@ impl Board {
         }
     }
 
+    /// Another server to judge, by an id that no server had before.
+    pub fn add(&mut self, id: ServerId, config: Arc<Server>) {
+        self.tracks.push(Track::new(id, config));
+    }
+
+    /// A server that is no longer there.
+    pub fn remove(&mut self, id: ServerId) {
+        self.tracks.retain(|track| track.id != id);
+        for track in &mut self.tracks {
+            // It names a place in the list.
+            track.rival = None;
+        }
+    }
+
     /// Notes one probe's outcome; `at` is when its answer came, since the monitor's start.
     pub fn observe(&mut self, id: ServerId, at: Duration, outcome: Result<Probe, Failure>) {
         let Some(track) = self.tracks.iter_mut().find(|track| track.id == id) else { return };

@@ -17,7 +17,8 @@ pub mod watch;
 #[cfg(test)]
 mod testing;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -47,6 +48,7 @@ pub struct MonitorHandle {
     suspects: Suspects,
     first: signal::Receiver<bool>,
     changes: signal::Receiver<()>,
+    wanted: Arc<signal::Sender<Vec<Arc<config::Server>>>>,
     tasks: TaskTracker,
 }
 
@@ -57,6 +59,15 @@ impl MonitorHandle {
         let mut first = self.first.clone();
         // An error means that the monitor has ended: nothing more will come.
         let _ended = first.wait_for(|done| *done).await;
+    }
+
+    /// From now on exactly these servers are watched; one that stays keeps its `ServerId`.
+    pub fn set_servers(&self, servers: Vec<Arc<config::Server>>) {
+        self.wanted.send_if_modified(|now| {
+            let differs = *now != servers;
+            *now = servers;
+            differs
+        });
     }
 
     /// Told after every topology that was published.
@@ -71,13 +82,14 @@ impl MonitorHandle {
 
     /// Returns when all tasks have ended, after the token given to [`start`] was cancelled.
     pub async fn stopped(&self) {
+        self.tasks.close();
         self.tasks.wait().await;
     }
 }
 
 /// Starts one task a server and the board, on the runtime that it is called in. Server n of `servers`
-/// gets `ServerId(n)`. `publish` gets a new topology whenever something changed in it; until a
-/// server was asked its role is `Unknown`.
+/// gets `ServerId(n)`; those that are added later get the numbers after. `publish` gets a new topology
+/// whenever something changed in it; until a server was asked its role is `Unknown`.
 pub fn start(
     servers: Vec<Arc<config::Server>>,
     monitor: config::Monitor,
@@ -86,64 +98,135 @@ pub fn start(
     cancel: CancellationToken,
 ) -> MonitorHandle {
     let tasks = TaskTracker::new();
-    let started = Instant::now();
     let (reports, received) = mpsc::channel(MAX_REPORTS);
     let (done, first) = signal::channel(servers.is_empty());
     let (changed, changes) = signal::channel(());
+    let (wanted, wishes) = signal::channel(servers.clone());
     let fresh = LEAST_FRESH.max(monitor.interval * 3);
     let own_for = monitor.managed.then_some(OWN_FOR);
     let rules = Rules { failures: monitor.failures, max_lag: lag.max, fresh, own_for };
-    let mut board = Board::new(servers.clone(), rules);
-    publish.store(Arc::new(board.judge().topology));
-
-    let monitor = Arc::new(monitor);
-    let mut wakes = Vec::with_capacity(servers.len());
-    for (id, server) in (0..).map(ServerId).zip(servers) {
-        let wake = Arc::new(Notify::new());
-        wakes.push(Arc::clone(&wake));
-        let watch = Watch {
-            id,
-            server,
-            monitor: Arc::clone(&monitor),
-            started,
-            reports: reports.clone(),
-            wake,
-        };
-        tasks.spawn(watch.run(cancel.clone()));
-    }
-    tasks.spawn(judge(board, received, publish, (done, changed)));
-    tasks.close();
-    MonitorHandle { suspects: suspects(wakes), first, changes, tasks }
+    let wakes = Wakes::default();
+    let mut desk = Desk {
+        board: Board::new(Vec::new(), rules),
+        watched: Vec::new(),
+        next: 0,
+        monitor: Arc::new(monitor),
+        started: Instant::now(),
+        reports,
+        wakes: Arc::clone(&wakes),
+        tasks: tasks.clone(),
+        cancel: cancel.clone(),
+        publish,
+        done,
+        changed,
+    };
+    desk.set(&servers);
+    desk.publish.store(Arc::new(desk.board.judge().topology));
+    tasks.spawn(async move {
+        let _ended = cancel.run_until_cancelled(desk.work(received, wishes)).await;
+    });
+    MonitorHandle { suspects: suspects(wakes), first, changes, wanted: Arc::new(wanted), tasks }
 }
 
-fn suspects(wakes: Vec<Arc<Notify>>) -> Suspects {
+/// What wakes the watcher of each server.
+type Wakes = Arc<Mutex<HashMap<ServerId, Arc<Notify>>>>;
+
+fn suspects(wakes: Wakes) -> Suspects {
     Suspects::new(move |server| {
-        let wake = usize::try_from(server.0).ok().and_then(|place| wakes.get(place));
-        if let Some(wake) = wake {
+        let wakes = wakes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(wake) = wakes.get(&server) {
             wake.notify_one();
         }
     })
 }
 
-/// Takes reports until the last watcher has ended.
-async fn judge(
-    mut board: Board,
-    mut reports: mpsc::Receiver<Report>,
+/// The one task that judges and publishes, and has servers watched.
+struct Desk {
+    board: Board,
+    watched: Vec<(ServerId, Arc<config::Server>, CancellationToken)>,
+    /// The number of the next server.
+    next: u32,
+    monitor: Arc<config::Monitor>,
+    started: Instant,
+    reports: mpsc::Sender<Report>,
+    wakes: Wakes,
+    tasks: TaskTracker,
+    cancel: CancellationToken,
     publish: Arc<ArcSwap<Topology>>,
-    (done, changed): (signal::Sender<bool>, signal::Sender<()>),
-) {
-    while let Some(report) = reports.recv().await {
-        board.observe(report.id, report.at, report.outcome);
-        let Verdict { topology, changes, differs } = board.judge();
+    done: signal::Sender<bool>,
+    changed: signal::Sender<()>,
+}
+
+impl Desk {
+    async fn work(
+        &mut self,
+        mut reports: mpsc::Receiver<Report>,
+        mut wishes: signal::Receiver<Vec<Arc<config::Server>>>,
+    ) {
+        loop {
+            tokio::select! {
+                Some(report) = reports.recv() => {
+                    self.board.observe(report.id, report.at, report.outcome);
+                }
+                Ok(()) = wishes.changed() => {
+                    let servers = wishes.borrow_and_update().clone();
+                    self.set(&servers);
+                }
+                else => return,
+            }
+            self.judge();
+        }
+    }
+
+    /// Watches exactly these servers from now on.
+    fn set(&mut self, servers: &[Arc<config::Server>]) {
+        let gone = self.watched.extract_if(.., |(_, server, _)| !servers.contains(server));
+        for (id, server, cancel) in gone.collect::<Vec<_>>() {
+            tracing::info!(server = server.name, "server is no longer part of the cluster");
+            cancel.cancel();
+            self.board.remove(id);
+            self.wakes().remove(&id);
+        }
+        for server in servers {
+            if !self.watched.iter().any(|(_, watched, _)| watched == server) {
+                self.watch(Arc::clone(server));
+            }
+        }
+    }
+
+    fn watch(&mut self, server: Arc<config::Server>) {
+        let id = ServerId(self.next);
+        self.next += 1;
+        let (wake, cancel) = (Arc::new(Notify::new()), self.cancel.child_token());
+        self.wakes().insert(id, Arc::clone(&wake));
+        self.board.add(id, Arc::clone(&server));
+        self.watched.push((id, Arc::clone(&server), cancel.clone()));
+        let watch = Watch {
+            id,
+            server,
+            monitor: Arc::clone(&self.monitor),
+            started: self.started,
+            reports: self.reports.clone(),
+            wake,
+        };
+        self.tasks.spawn(watch.run(cancel));
+    }
+
+    fn wakes(&self) -> MutexGuard<'_, HashMap<ServerId, Arc<Notify>>> {
+        self.wakes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn judge(&mut self) {
+        let Verdict { topology, changes, differs } = self.board.judge();
         if differs {
-            publish.store(Arc::new(topology));
-            changed.send_replace(());
+            self.publish.store(Arc::new(topology));
+            self.changed.send_replace(());
         }
         for change in changes {
             tell(&change);
         }
-        if board.all_asked() {
-            done.send_replace(true);
+        if self.board.all_asked() {
+            self.done.send_replace(true);
         }
     }
 }
@@ -189,8 +272,22 @@ mod tests {
     async fn without_servers_nothing_is_waited_for() {
         let lag = config::Lag { max: Duration::from_secs(10) };
         let publish = Arc::new(ArcSwap::default());
-        let monitor = start(Vec::new(), monitor_settings(), lag, publish, CancellationToken::new());
+        let cancel = CancellationToken::new();
+        let monitor =
+            start(Vec::new(), monitor_settings(), lag, Arc::clone(&publish), cancel.clone());
         monitor.first_probe_done().await;
+        // One comes, another takes its place: each has an id of its own.
+        let named = |name: char| vec![config(name)];
+        for (name, id) in [('a', ServerId(0)), ('b', ServerId(1))] {
+            monitor.set_servers(named(name));
+            let there = async {
+                while publish.load().servers.iter().map(|s| s.id).ne([id]) {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(5), there).await.unwrap();
+        }
+        cancel.cancel();
         monitor.stopped().await;
     }
 }

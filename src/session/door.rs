@@ -170,13 +170,13 @@ impl Session {
     /// Whether nothing was sent and the primary may be back, or be another one, in a moment.
     fn primary_was_not_reached(&self, id: ServerId, error: &LeaseError) -> bool {
         use crate::backend::connect::ConnectError;
-        let refused = matches!(
+        let unreachable = matches!(
             error,
-            LeaseError::Connect(ConnectError::Refused(_)) | LeaseError::Full { .. }
+            LeaseError::Connect(ConnectError::Unreachable(_) | ConnectError::TimedOut(_))
         );
         let topology = self.worker.shared.topology.load();
         let is_primary = topology.primary().is_none_or(|primary| primary.id == id);
-        !refused && is_primary && topology.had_primary
+        unreachable && is_primary && topology.had_primary
     }
 
     /// Whether the server's word that it is read-only may be answered by waiting: nothing was done, and
