@@ -340,7 +340,7 @@ async fn grow_and_shrink(stage: &Stage) {
     let status = stage.status();
     let names =
         status["nodes"].as_array().unwrap().iter().map(|node| node["name"].as_str().unwrap());
-    let leaves = names.filter(|name| *name != primary).last().unwrap().to_owned();
+    let leaves = names.filter(|name| *name != primary).next_back().unwrap().to_owned();
     stage.weir(&["cluster", "remove", &leaves, "--yes"]);
     until(RECOVERY_LIMIT, "the proxy to forget the node", async || {
         stage.log().contains("no longer part of the cluster").then_some(())

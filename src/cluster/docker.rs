@@ -237,8 +237,25 @@ impl Engine {
 
     /// Makes the container; it does not run yet.
     pub(super) async fn create_container(&self, spec: &ContainerSpec) -> Result<(), ClusterError> {
-        let options = CreateContainerOptionsBuilder::default().name(&spec.name).build();
-        let made = Box::pin(self.docker.create_container(Some(options), create_body(spec))).await;
+        let make = || {
+            let options = CreateContainerOptionsBuilder::default().name(&spec.name).build();
+            Box::pin(self.docker.create_container(Some(options), create_body(spec)))
+        };
+        let mut made = make().await;
+        for _ in 0..RUN_ATTEMPTS {
+            // A request that was cut off goes on in the engine: what it makes, of our own label, is taken; what
+            // it has not finished holds the name for a moment.
+            let Err(Error::DockerResponseServerError { status_code: 409, .. }) = &made else {
+                break;
+            };
+            let ours = spec.labels.iter().find(|(key, _)| key == LABEL_CLUSTER);
+            let there = self.container(&spec.name).await?.and_then(|seen| seen.cluster);
+            if there.is_some() && there.as_ref() == ours.map(|(_, cluster)| cluster) {
+                return Ok(());
+            }
+            tokio::time::sleep(RUN_POLL).await;
+            made = make().await;
+        }
         made.map(|_| ()).map_err(|error| match &error {
             Error::DockerResponseServerError { status_code: 404, message } => {
                 ClusterError::ImageMissing { image: spec.image.clone(), cause: message.clone() }
