@@ -278,29 +278,41 @@ async fn a_primary_that_restarts_is_used_again_and_no_write_runs_twice() {
         let mut acknowledged = Vec::new();
         let mut failed = 0_u32;
         let mut conn = connect(&weir.address, TESTER, Some("fault_primary")).await.unwrap();
-        for number in 0..600_u32 {
-            if number == 100 {
-                cluster.docker("kill", 0);
-            }
-            if number == 130 {
-                cluster.docker("start", 0);
-            }
-            let insert = format!("INSERT INTO written (v) VALUES ({number})");
-            match tokio::time::timeout(Duration::from_secs(20), conn.query_drop(insert)).await {
-                Ok(Ok(())) => acknowledged.push(number),
-                Ok(Err(_)) | Err(_) => {
-                    failed += 1;
-                    tokio::time::sleep(Duration::from_millis(200)).await;
-                    if let Ok(again) = connect(&weir.address, TESTER, Some("fault_primary")).await {
-                        conn = again;
+        let killed = std::cell::Cell::new(false);
+        let writes = async {
+            for number in 0..600_u32 {
+                if number == 100 {
+                    cluster.docker("kill", 0);
+                    killed.set(true);
+                }
+                let insert = format!("INSERT INTO written (v) VALUES ({number})");
+                match tokio::time::timeout(Duration::from_secs(20), conn.query_drop(insert)).await {
+                    Ok(Ok(())) => acknowledged.push(number),
+                    Ok(Err(_)) | Err(_) => {
+                        failed += 1;
+                        tokio::time::sleep(Duration::from_millis(200)).await;
+                        let again = connect(&weir.address, TESTER, Some("fault_primary")).await;
+                        conn = again.unwrap_or(conn);
                     }
                 }
+                if acknowledged.len() > 300 {
+                    break;
+                }
             }
-            if acknowledged.len() > 300 {
-                break;
-            }
-        }
-        assert!(failed > 0, "nobody noticed that the primary was killed");
+        };
+        let revival = async {
+            until("the kill", async || killed.get()).await;
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            cluster.docker("start", 0);
+            cluster.answers(0).await;
+            // Servers of a managed cluster start read-only; this Weir does not manage them.
+            let mut root = cluster.root(0).await;
+            run(&mut root, "SET GLOBAL super_read_only = OFF").await;
+            run(&mut root, "SET GLOBAL read_only = OFF").await;
+        };
+        tokio::join!(writes, revival);
+        // The statement that was under way is the only one that may fail: the others wait.
+        assert!(failed <= 1, "{failed} statements failed");
         assert!(
             acknowledged.len() > 200,
             "writes did not come back: {} of them",
