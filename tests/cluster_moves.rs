@@ -338,9 +338,9 @@ async fn grow_and_shrink(stage: &Stage) {
     std::fs::write(stage.path("proxy.toml"), format!("{text}replicas = 2\n")).unwrap();
     let primary = stage.primary();
     let status = stage.status();
-    let names =
+    let mut names =
         status["nodes"].as_array().unwrap().iter().map(|node| node["name"].as_str().unwrap());
-    let leaves = names.filter(|name| *name != primary).next_back().unwrap().to_owned();
+    let leaves = names.rfind(|name| *name != primary).unwrap().to_owned();
     stage.weir(&["cluster", "remove", &leaves, "--yes"]);
     until(RECOVERY_LIMIT, "the proxy to forget the node", async || {
         stage.log().contains("no longer part of the cluster").then_some(())

@@ -23,7 +23,7 @@ const NOT_THE_STATEMENTS_FAULT: [u16; 9] = [1290, 1792, 1836, 1049, 1146, 1054, 
 const READ_ONLY: [u16; 2] = [1290, 1836];
 
 /// How long an interrupted query waits to learn whether its server is stopping; a busy one takes its time.
-const HANG_UP: std::time::Duration = std::time::Duration::from_secs(1);
+const HANG_UP: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// One packet of a client's file, bytes; drivers send pieces far smaller.
 const MAX_FILE_PACKET: usize = 64 << 20;
