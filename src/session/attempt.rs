@@ -22,9 +22,6 @@ const NOT_THE_STATEMENTS_FAULT: [u16; 9] = [1290, 1792, 1836, 1049, 1146, 1054, 
 /// What a primary says to writes after it was made a replica (1290 has other uses, too).
 const READ_ONLY: [u16; 2] = [1290, 1836];
 
-/// How long an interrupted query waits to learn whether its server is stopping; a busy one takes its time.
-const HANG_UP: std::time::Duration = std::time::Duration::from_secs(2);
-
 /// One packet of a client's file, bytes; drivers send pieces far smaller.
 const MAX_FILE_PACKET: usize = 64 << 20;
 
@@ -159,7 +156,7 @@ impl Session {
             Work::Message(shape) | Work::Prepared { shape, .. } => shape,
             Work::Prepare { .. } | Work::LongData { .. } => Shape::Prepare,
         };
-        let Self { lease, client, message, worker, .. } = self;
+        let Self { lease, client, message, worker, entry, .. } = self;
         let Some(server) = lease.as_mut().and_then(Lease::connection) else { return no_lease() };
         let mut reply = Box::<Reply>::default();
         let mut walker = Walker::new(shape, server.capabilities, last_seq.wrapping_add(1));
@@ -177,8 +174,9 @@ impl Session {
             }
             Ending::Refused(error) => {
                 server.busy = false;
-                // KILL QUERY ends a query, and so does a server that stops: that one hangs up.
-                if error.code == codes::QUERY_INTERRUPTED.code && !hangs_up(server).await {
+                // KILL QUERY of a client ends a query for good; a server that stops, only there.
+                let killed = entry.killed.load(std::sync::atomic::Ordering::Relaxed);
+                if error.code == codes::QUERY_INTERRUPTED.code && killed {
                     return Attempt::Failed(error);
                 }
                 if retry {
@@ -196,12 +194,6 @@ impl Session {
             }
         }
     }
-}
-
-/// Whether the server ends the connection within `HANG_UP`.
-async fn hangs_up(server: &mut Connection) -> bool {
-    let read = tokio::time::timeout(HANG_UP, server.stream.fill()).await;
-    matches!(read, Ok(Ok(0) | Err(_)))
 }
 
 fn no_lease() -> Attempt {

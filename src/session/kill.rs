@@ -28,6 +28,7 @@ impl Session {
         };
         let is_own = *victim.user == *self.login.user;
         let running = victim.running();
+        victim.killed.store(true, std::sync::atomic::Ordering::Relaxed);
         // The server judges who may kill whom; of an idle session it knows nothing.
         if let Some((server, thread)) = running
             && let Err(error) = self.kill_thread(server, thread, only_query).await

@@ -139,6 +139,8 @@ pub struct SessionEntry {
     /// Server id + 1 in the upper half, thread id in the lower: the connection that runs its
     /// command; 0 when none does.
     running: AtomicU64,
+    /// A client had its command killed: the interruption is meant.
+    pub killed: std::sync::atomic::AtomicBool,
     /// Ends the session's task.
     pub abort: OnceLock<AbortHandle>,
 }
@@ -146,12 +148,19 @@ pub struct SessionEntry {
 impl SessionEntry {
     /// A session that runs nothing.
     pub fn new(id: u32, user: &[u8]) -> Arc<Self> {
-        Arc::new(Self { id, user: user.into(), running: AtomicU64::new(0), abort: OnceLock::new() })
+        Arc::new(Self {
+            id,
+            user: user.into(),
+            running: AtomicU64::new(0),
+            killed: std::sync::atomic::AtomicBool::new(false),
+            abort: OnceLock::new(),
+        })
     }
 
     /// Its command runs on this server connection from now on.
     pub fn runs_on(&self, server: ServerId, thread: u32) {
         let value = (u64::from(server.0) + 1) << 32 | u64::from(thread);
+        self.killed.store(false, Ordering::Relaxed);
         self.running.store(value, Ordering::Relaxed);
     }
 
