@@ -6,6 +6,7 @@
 //! what was being done. Each call is one request with bollard's limit of two minutes; dropping the
 //! future leaves the engine to finish what it began.
 
+mod output;
 mod snapshot;
 
 use std::collections::HashMap;
@@ -14,10 +15,9 @@ use std::time::Duration;
 
 use bollard::Docker;
 use bollard::errors::Error;
-use bollard::exec::StartExecResults;
 use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, EndpointIpamConfig,
-    EndpointSettings, ExecConfig, HealthConfig, HostConfig, Ipam, IpamConfig, Mount, MountType,
+    EndpointSettings, HealthConfig, HostConfig, Ipam, IpamConfig, Mount, MountType,
     NetworkCreateRequest, NetworkDisconnectRequest, NetworkingConfig, PortBinding,
     ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum, VolumeCreateRequest,
 };
@@ -48,8 +48,6 @@ const HEALTH_START_PERIOD: Duration = Duration::from_secs(300);
 const RUN_LIMIT: Duration = Duration::from_secs(60);
 const RUN_POLL: Duration = Duration::from_millis(100);
 const RUN_LOG_LINES: u32 = 50;
-/// What a short command may write, bytes.
-const MAX_OUTPUT_BYTES: usize = 1 << 20;
 /// Other containers of that name that may turn up while it is made.
 const RUN_ATTEMPTS: u32 = 5;
 
@@ -389,49 +387,6 @@ impl Engine {
             }
             waited = waited.saturating_add(RUN_POLL);
         }
-    }
-
-    /// What a command in the running container writes to its standard output; empty when it cannot run.
-    pub(super) async fn output(
-        &self,
-        name: &str,
-        command: &[&str],
-    ) -> Result<String, ClusterError> {
-        let bytes = self.output_bytes(name, command, MAX_OUTPUT_BYTES).await?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
-    }
-
-    /// As [`Self::output`], byte for byte; an error when it is more than `most` bytes.
-    pub(super) async fn output_bytes(
-        &self,
-        name: &str,
-        command: &[&str],
-        most: usize,
-    ) -> Result<Vec<u8>, ClusterError> {
-        let doing = || format!("running {} in container {name}", command.first().unwrap_or(&""));
-        let config = ExecConfig {
-            attach_stdout: Some(true),
-            cmd: Some(command.iter().map(|word| (*word).to_owned()).collect()),
-            ..ExecConfig::default()
-        };
-        let made = self.docker.create_exec(name, config).await;
-        let made = made.map_err(|error| refused(doing(), &error))?;
-        let started = self.docker.start_exec(&made.id, None).await;
-        let mut all = Vec::new();
-        if let StartExecResults::Attached { mut output, .. } =
-            started.map_err(|error| refused(doing(), &error))?
-        {
-            while let Some(chunk) = output.next().await {
-                all.extend_from_slice(
-                    &chunk.map_err(|error| refused(doing(), &error))?.into_bytes(),
-                );
-                if all.len() > most {
-                    let cause = format!("it wrote more than {most} bytes");
-                    return Err(ClusterError::Engine { doing: doing(), cause });
-                }
-            }
-        }
-        Ok(all)
     }
 
     /// Names of all containers of the cluster, running or not, by node number.
