@@ -39,8 +39,10 @@ def arguments():
     return args
 
 
-def statements():
-    return json.loads((HERE / "statements.json").read_text())["statements"]
+def statements(database):
+    """Names that are the whole server's (XA, GET_LOCK) carry the database's: other suites run beside this one."""
+    document = json.loads((HERE / "statements.json").read_text())
+    return [sql.replace("{database}", database) for sql in document["statements"]]
 
 
 def types():

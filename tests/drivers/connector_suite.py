@@ -22,7 +22,7 @@ def main():
     connection = connect(args)
     record.add("greeting", [connection.server_info, type(connection).__name__,
                             connection.charset, connection.collation])
-    texts(record, connection)
+    texts(record, args.database, connection)
     every_type(record, args, connection)
     prepared(record, connection)
     many_results(record, connection)
@@ -64,8 +64,8 @@ def ask(connection, sql, parameters=(), **options):
         cursor.close()
 
 
-def texts(record, connection):
-    for sql in common.statements():
+def texts(record, database, connection):
+    for sql in common.statements(database):
         if sql == "SELECT 1; SELECT 2":
             continue  # the connector asks for multi-statements by itself; see many_results
         record.run(sql, lambda: ask(connection, sql))

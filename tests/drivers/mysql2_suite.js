@@ -136,7 +136,8 @@ function load(name) {
 }
 
 async function texts(connection) {
-  for (const sql of load('statements.json').statements) {
+  for (const each of load('statements.json').statements) {
+    const sql = each.replaceAll('{database}', args.database);
     await run(sql, () => ask(connection, sql));
   }
 }

@@ -15,7 +15,7 @@ def main():
     connection = connect(args, autocommit=True, local_infile=True)
     record.add("greeting", [connection.get_server_info(), connection.protocol_version,
                             connection.character_set_name(), bool(connection._secure)])
-    texts(record, connection)
+    texts(record, args.database, connection)
     every_type(record, connection)
     many_results(record, args)
     blobs(record, connection)
@@ -62,8 +62,8 @@ def ask(connection, sql, parameters=None):
         return answer(cursor)
 
 
-def texts(record, connection):
-    for sql in common.statements():
+def texts(record, database, connection):
+    for sql in common.statements(database):
         record.run(sql, lambda: ask(connection, sql))
 
 

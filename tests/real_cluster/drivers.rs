@@ -3,7 +3,7 @@
 use crate::rust_drivers::types_script;
 use crate::support::client::connect_tls;
 use crate::support::cluster::TESTER;
-use crate::support::drivers::{Target, Tools, directory, output, same};
+use crate::support::drivers::{Target, Tools, directory, output, same, statements};
 use crate::support::{TestCluster, Weir};
 
 /// Runs a suite against the primary, then against Weir, each with an empty database of one name.
@@ -101,7 +101,7 @@ async fn client_output(tools: &Tools, address: &str, database: &str, tls: bool) 
         .args(["-u", TESTER.user, if tls { "--ssl-mode=REQUIRED" } else { "--ssl-mode=DISABLED" }])
         .arg(database)
         .env("MYSQL_PWD", TESTER.password);
-    let (rows, errors) = output(command, "mysql", Some(client_script().as_bytes())).await;
+    let (rows, errors) = output(command, "mysql", Some(client_script(database).as_bytes())).await;
     // Behind a result stands how long it took.
     let timeless = |line: &str| match line.rsplit_once(" (") {
         Some((before, _)) if line.ends_with(" sec)") => before.to_owned() + "\n",
@@ -111,15 +111,8 @@ async fn client_output(tools: &Tools, address: &str, database: &str, tls: bool) 
 }
 
 /// Everything as one input: a statement that fails must not end it (`--force`).
-fn client_script() -> String {
-    let text = std::fs::read_to_string(directory().join("statements.json")).unwrap();
-    let statements: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let mut all: Vec<String> = statements["statements"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|s| s.as_str().unwrap().to_owned())
-        .collect();
+fn client_script(database: &str) -> String {
+    let mut all = statements(database);
     all.extend(types_script());
     all.extend(["CALL two_results()", "CALL warn_and_fail()"].map(String::from));
     all.push("SELECT 1 AS one; SELECT 2 AS two; SELECT * FROM people ORDER BY id".to_owned());

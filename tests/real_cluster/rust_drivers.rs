@@ -11,7 +11,7 @@ use sqlx::{
 
 use crate::support::client::{connect, connect_tls, shown};
 use crate::support::cluster::TESTER;
-use crate::support::drivers::{directory, same};
+use crate::support::drivers::{directory, same, statements};
 use crate::support::{TestCluster, Weir};
 
 const BLOB_BYTES: usize = 20 << 20;
@@ -37,17 +37,16 @@ async fn compare_mysql_async(database: &str, tls: bool) {
         } else {
             connect(address, TESTER, Some(database)).await
         };
-        outputs.push(mysql_async_course(conn.unwrap()).await);
+        outputs.push(mysql_async_course(conn.unwrap(), database).await);
     }
     same(database, &outputs[0], &outputs[1]);
 }
 
 /// Every step of the course, one a line.
-async fn mysql_async_course(mut conn: Conn) -> String {
+async fn mysql_async_course(mut conn: Conn, database: &str) -> String {
     let mut out = String::new();
-    let document = load("statements.json");
-    for sql in document["statements"].as_array().unwrap() {
-        text_step(&mut conn, sql.as_str().unwrap(), &mut out).await;
+    for sql in statements(database) {
+        text_step(&mut conn, &sql, &mut out).await;
     }
     for sql in types_script() {
         text_step(&mut conn, &sql, &mut out).await;

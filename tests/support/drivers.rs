@@ -110,6 +110,15 @@ pub fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/drivers")
 }
 
+/// The text statements of every driver's course. Names that are the whole server's (XA, GET_LOCK) carry the
+/// database's: other suites run beside this one.
+pub fn statements(database: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(directory().join("statements.json")).unwrap();
+    let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let all = document["statements"].as_array().unwrap().iter();
+    all.map(|sql| sql.as_str().unwrap().replace("{database}", database)).collect()
+}
+
 /// Panics with the first lines that differ.
 pub fn same(what: &str, expected: &str, got: &str) {
     if expected == got {
