@@ -60,7 +60,7 @@ pub struct Proxy {
     pub max_connections: usize,
     /// `max_packet_bytes`, one client packet; default 1 GiB (MySQL's own ceiling). More gets error 1153.
     pub max_packet_bytes: usize,
-    /// `handshake_seconds`, from accept to logged in; default 10.
+    /// `handshake_seconds`: what a client may take to log in, a wait for a primary not counted; default 10.
     pub handshake_timeout: Duration,
     /// `tls`: "off", "preferred" (default) or "required" (clients without TLS get error 3159).
     pub tls: ClientTls,

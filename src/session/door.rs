@@ -169,11 +169,7 @@ impl Session {
 
     /// Whether nothing was sent and the primary may be back, or be another one, in a moment.
     fn primary_was_not_reached(&self, id: ServerId, error: &LeaseError) -> bool {
-        use crate::backend::connect::ConnectError;
-        let unreachable = matches!(
-            error,
-            LeaseError::Connect(ConnectError::Unreachable(_) | ConnectError::TimedOut(_))
-        );
+        let unreachable = matches!(error, LeaseError::Connect(error) if error.may_pass());
         let topology = self.worker.shared.topology.load();
         let is_primary = topology.primary().is_none_or(|primary| primary.id == id);
         unreachable && is_primary && topology.had_primary

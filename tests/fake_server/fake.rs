@@ -90,16 +90,21 @@ impl Seen {
 impl Fake {
     /// A writable server.
     pub async fn primary() -> Self {
-        Self::start(None).await
+        Self::start("127.0.0.1:0", None).await
+    }
+
+    /// A writable server where one that was dropped has been.
+    pub async fn back_at(address: &str) -> Self {
+        Self::start(address, None).await
     }
 
     /// A read-only server that replicates from that one.
     pub async fn replica_of(primary: &Self) -> Self {
-        Self::start(Some(primary.address.clone())).await
+        Self::start("127.0.0.1:0", Some(primary.address.clone())).await
     }
 
-    async fn start(source: Option<String>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    async fn start(address: &str, source: Option<String>) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let seen = Arc::<Seen>::default();
         let shared = Arc::new(Shared { source, seen: Arc::clone(&seen), ids: AtomicU32::new(1) });
