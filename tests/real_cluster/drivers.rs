@@ -3,7 +3,7 @@
 use crate::rust_drivers::types_script;
 use crate::support::client::connect_tls;
 use crate::support::cluster::TESTER;
-use crate::support::drivers::{Target, Tools, directory, output, same, statements};
+use crate::support::drivers::{Target, Tools, output, same, statements};
 use crate::support::{TestCluster, Weir};
 
 /// Runs a suite against the primary, then against Weir, each with an empty database of one name.
