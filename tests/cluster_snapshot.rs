@@ -50,6 +50,7 @@ impl Fixture {
             semi_sync: true,
             failover: true,
             patience: Duration::from_secs(5),
+            leadership: weir::config::Leadership::Engine,
             docker_host: None,
             port_base: stripe + OFFSET.fetch_add(10, Ordering::Relaxed),
             options: Vec::new(),

@@ -9,10 +9,11 @@ use crate::cluster::accounts::{self, ROOT};
 use crate::cluster::archive;
 use crate::cluster::docker::{Engine, LayerSpec, Made};
 use crate::cluster::error::ClusterError;
+use crate::cluster::lease::Right;
 use crate::cluster::node::{LABEL_CLUSTER, MYSQL_PORT, MYSQL_UID, ROOT_PASSWORD_FILE};
 use crate::cluster::progress::Progress;
 use crate::cluster::sql::{self, Client};
-use crate::cluster::state::{self, Lock};
+use crate::cluster::state;
 use crate::cluster::view::NodeView;
 use crate::cluster::world::World;
 use crate::config::Secret;
@@ -27,9 +28,6 @@ const CLONE_POLL: Duration = Duration::from_millis(250);
 /// in a container. The server stops, and the engine starts it again
 /// (<https://dev.mysql.com/doc/refman/8.4/en/clone-plugin-remote.html>).
 const RESTART_FAILED: u16 = 3707;
-/// Another Weir may be changing the cluster at the moment when the donor gets its plugin.
-const LOCK_TRIES: u32 = 40;
-const LOCK_POLL: Duration = Duration::from_millis(250);
 
 /// Which plugins a server has loaded from files: donor and recipient must have the same.
 const PLUGINS: &str = "SELECT plugin_name, plugin_library FROM information_schema.plugins WHERE \
@@ -102,8 +100,8 @@ async fn ready_donor(world: &World, donor: &NodeView) -> Result<Source, ClusterE
     let doing = "getting it ready to be copied";
     if !plugins(&mut client).await?.iter().any(|(name, _)| name == "clone") {
         // While super_read_only is off, nobody else may be moving roles.
-        let _lock = lock(world).await?;
-        install_clone(&mut client).await?;
+        let right = Right::wait(&world.cluster, &world.state_dir).await?;
+        right.during(install_clone(&mut client)).await?;
     }
     let plugins = plugins(&mut client).await?;
     let has_tls = client
@@ -115,19 +113,6 @@ async fn ready_donor(world: &World, donor: &NodeView) -> Result<Source, ClusterE
         .await?;
     client.close().await;
     Ok(Source { has_tls: has_tls.as_deref() == Some("Yes"), plugins })
-}
-
-async fn lock(world: &World) -> Result<Lock, ClusterError> {
-    let mut tries = 0;
-    loop {
-        match Lock::take(&world.state_dir, &world.cluster.name) {
-            Err(ClusterError::Busy { .. }) if tries < LOCK_TRIES => {
-                tries = tries.saturating_add(1);
-                tokio::time::sleep(LOCK_POLL).await;
-            }
-            done => return done,
-        }
-    }
 }
 
 /// Without a GTID, and without making writable what is not.
