@@ -185,10 +185,12 @@ impl Control {
                 memory.pause = FIRST_PAUSE;
                 memory.next_attempt = Instant::now() + FIRST_PAUSE;
             }
-            // Somebody works on it: `weir cluster up`, say, or the Weir that leads.
-            Err(ClusterError::Busy { .. } | ClusterError::NotLeader { .. }) => {
-                memory.next_attempt = Instant::now() + FIRST_PAUSE
-            }
+            // Somebody works on it: `weir cluster up`, say. Who leads, and why nobody can, is told by `lease::lead`.
+            Err(
+                ClusterError::Busy { .. }
+                | ClusterError::NotLeader { .. }
+                | ClusterError::Lead { .. },
+            ) => memory.next_attempt = Instant::now() + FIRST_PAUSE,
             Err(error) => {
                 let words = error.to_string();
                 if words != memory.last_words {

@@ -28,6 +28,8 @@ const RENEWALS: u32 = 4;
 pub(super) struct Store {
     client: Client,
     cluster: String,
+    /// Where it is, for errors.
+    endpoints: String,
     lease: Duration,
 }
 
@@ -53,12 +55,14 @@ impl Store {
         if let Some((user, password)) = &etcd.login {
             options = options.with_user(user, password.expose());
         }
+        let endpoints = etcd.endpoints.join(", ");
+        let failed = |cause: String| failed(cluster, &endpoints, "connecting", &cause);
         if etcd.endpoints.iter().any(|endpoint| endpoint.starts_with("https://")) {
-            options = options.with_tls(tls(etcd, cluster)?);
+            options = options.with_tls(tls(etcd).map_err(failed)?);
         }
-        let connected = Client::connect(&etcd.endpoints, Some(options));
-        let client = answered(cluster, "connecting", connected).await?;
-        Ok(Self { client, cluster: cluster.to_owned(), lease: etcd.lease })
+        let connected = answer(Client::connect(&etcd.endpoints, Some(options))).await;
+        let client = connected.map_err(failed)?;
+        Ok(Self { client, cluster: cluster.to_owned(), endpoints, lease: etcd.lease })
     }
 
     pub(super) async fn holder(&self) -> Result<Option<Holder>, ClusterError> {
@@ -154,7 +158,7 @@ impl Store {
         doing: &str,
         asked: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, ClusterError> {
-        answered(&self.cluster, doing, asked).await
+        answer(asked).await.map_err(|cause| self.failed(doing, &cause))
     }
 
     fn leader_key(&self) -> String {
@@ -174,35 +178,29 @@ impl Store {
     }
 
     fn failed(&self, doing: &str, cause: &str) -> ClusterError {
-        failed(&self.cluster, doing, cause)
+        failed(&self.cluster, &self.endpoints, doing, cause)
     }
 }
 
-/// An answer in time.
-async fn answered<T>(
-    cluster: &str,
-    doing: &str,
-    asked: impl Future<Output = Result<T, Error>>,
-) -> Result<T, ClusterError> {
+/// An answer in time, or why there is none.
+async fn answer<T>(asked: impl Future<Output = Result<T, Error>>) -> Result<T, String> {
     match tokio::time::timeout(ANSWER_LIMIT, Box::pin(asked)).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(failed(cluster, doing, &error.to_string())),
-        Err(_) => {
-            let cause = format!("it did not answer within {} s", ANSWER_LIMIT.as_secs());
-            Err(failed(cluster, doing, &cause))
-        }
+        // Its source would be shown as a program sees it.
+        Ok(Err(Error::GRpcStatus(status))) => Err(status.message().to_owned()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", ANSWER_LIMIT.as_secs())),
     }
 }
 
-fn failed(cluster: &str, doing: &str, cause: &str) -> ClusterError {
-    ClusterError::Lead { cluster: cluster.to_owned(), cause: format!("etcd, {doing}: {cause}") }
+fn failed(cluster: &str, endpoints: &str, doing: &str, cause: &str) -> ClusterError {
+    let cause = format!("etcd ({endpoints}), {doing}: {cause}");
+    ClusterError::Lead { cluster: cluster.to_owned(), cause }
 }
 
-fn tls(etcd: &Etcd, cluster: &str) -> Result<TlsOptions, ClusterError> {
+fn tls(etcd: &Etcd) -> Result<TlsOptions, String> {
     let read = |path: &std::path::Path| {
-        std::fs::read(path).map_err(|error| {
-            failed(cluster, "reading its certificates", &format!("{}: {error}", path.display()))
-        })
+        std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
     };
     let mut options = TlsOptions::new();
     if let Some(ca) = &etcd.ca {

@@ -26,6 +26,8 @@ use etcd::Store;
 /// How often one who does not lead tries to, and one who leads looks whether the cluster is still there.
 const TRY_EVERY: Duration = Duration::from_millis(500);
 
+const LOST: &str = "the lead was lost; this Weir changes nothing until it leads again";
+
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Owner {
@@ -353,7 +355,7 @@ impl std::fmt::Display for Leader {
             Self::Ours(name) => write!(f, "{name}, which is this one"),
             Self::Other(name) => f.write_str(name),
             Self::Nobody => f.write_str("nobody at the moment; any Weir may take the lead"),
-            Self::Unknown(cause) => write!(f, "not known, so nobody changes anything: {cause}"),
+            Self::Unknown(cause) => write!(f, "not known: {cause}"),
         }
     }
 }
@@ -404,9 +406,12 @@ pub(super) async fn follow(cluster: &Cluster, state_dir: &Path) -> Result<(), Cl
 /// Leads, as long as the cluster is there and nobody else does; tells of every change.
 pub(super) async fn lead(cluster: &Cluster, state_dir: &Path) {
     let mut told = String::new();
-    let mut tell = |words: String| {
+    let mut tell = |words: String, is_news: bool| {
         if words != told {
-            tracing::info!(cluster = cluster.name, "{words}");
+            match is_news {
+                true => tracing::info!(cluster = cluster.name, "{words}"),
+                false => tracing::warn!(cluster = cluster.name, "{words}"),
+            }
             told = words;
         }
     };
@@ -416,22 +421,20 @@ pub(super) async fn lead(cluster: &Cluster, state_dir: &Path) {
         if is_there(state_dir, cluster) {
             match stand(&mut arbiter, cluster, state_dir).await {
                 Ok((holder, owner, hold)) if holder.owner == owner.id => {
-                    tell("this Weir leads the cluster".to_owned());
+                    tell("this Weir leads the cluster".to_owned(), true);
                     if let Some(hold) = hold {
                         tokio::select! {
-                            () = hold.keep() => {
-                                tell("the lead was lost; this Weir changes nothing until it leads again".to_owned());
-                            }
+                            () = hold.keep() => tell(LOST.to_owned(), false),
                             () = gone(state_dir, cluster) => {}
                         }
                     }
                 }
-                Ok((holder, ..)) => {
-                    tell(format!("{} leads the cluster; this one changes nothing", holder.name))
+                Ok((Holder { name, .. }, ..)) => {
+                    tell(format!("{name} leads the cluster; this one changes nothing"), true);
                 }
                 Err(error) => {
                     arbiter = None;
-                    tell(format!("this Weir cannot lead, and changes nothing: {error}"));
+                    tell(format!("this Weir cannot lead, and changes nothing: {error}"), false);
                 }
             }
         }
@@ -475,8 +478,8 @@ fn not_leader(cluster: &str, holder: Option<Holder>) -> ClusterError {
     ClusterError::NotLeader { cluster: cluster.to_owned(), leader }
 }
 
-/// Gets the image that the engine's lock is made of, where no container has one: the first thing that a new
-/// cluster needs.
+/// Whether the image has to be had before anything else: the engine's lock is made of it, where no container is
+/// there whose image will do.
 pub(super) async fn needs_image(cluster: &Cluster) -> Result<bool, ClusterError> {
     if cluster.leadership != Leadership::Engine {
         return Ok(false);
