@@ -27,6 +27,9 @@ use crate::wire::LoginKey;
 /// How long running commands may go on after a signal.
 const DRAIN: Duration = Duration::from_secs(10);
 
+/// How long giving the lead to another Weir may take at the end.
+const RESIGN: Duration = Duration::from_secs(3);
+
 /// File descriptors beside those of clients: connections to servers, epoll, logs.
 const OTHER_FILES: u64 = 4_096;
 
@@ -77,7 +80,7 @@ pub fn run(mut config: Config) -> anyhow::Result<()> {
         format!("cannot listen on {}; is another Weir running?", config.proxy.listen)
     })?;
     let workers = start_workers(&config, &shared)?;
-    start_control(&control, &shared, &monitor, &cancel)?;
+    let task = start_control(&control, &shared, &monitor, &cancel)?;
     let stop = Arc::new(AtomicBool::new(false));
     start_acceptor(listener, workers, Arc::clone(&shared), Arc::clone(&stop))?;
     tracing::info!(listen = %config.proxy.listen, workers = config.proxy.workers, "Weir serves");
@@ -87,24 +90,29 @@ pub fn run(mut config: Config) -> anyhow::Result<()> {
     crate::server::wake(config.proxy.listen);
     control.block_on(drain(&shared));
     cancel.cancel();
+    if let Some(task) = task
+        && control.block_on(async { tokio::time::timeout(RESIGN, task).await }).is_err()
+    {
+        tracing::debug!("the lead was not given to another Weir in time");
+    }
     Ok(())
 }
 
 /// The tasks beside monitor and workers: whoever waits for a primary hears of every change; with `[cluster]`, the
-/// control task and the socket for commands.
+/// control task, which is returned, and the socket for commands.
 fn start_control(
     control: &tokio::runtime::Runtime,
     shared: &Arc<Shared>,
     monitor: &crate::monitor::MonitorHandle,
     cancel: &CancellationToken,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<tokio::task::JoinHandle<()>>> {
     let (mut changes, door) = (monitor.changes(), Arc::clone(&shared.door));
     control.spawn(async move {
         while changes.changed().await.is_ok() {
             door.tell();
         }
     });
-    let Some(cluster) = &shared.config.cluster else { return Ok(()) };
+    let Some(cluster) = &shared.config.cluster else { return Ok(None) };
     let state_dir = shared.config.proxy.state_dir.clone();
     let traffic: Arc<dyn Traffic> = Arc::new(Clients(Arc::clone(shared), monitor.clone()));
     let task = Control {
@@ -113,14 +121,14 @@ fn start_control(
         topology: Arc::clone(&shared.topology),
         traffic: Arc::clone(&traffic),
     };
-    control.spawn(task.run(cancel.clone()));
+    let task = control.spawn(task.run(cancel.clone()));
     let path = crate::admin::socket(&state_dir);
     let _in_runtime = control.enter();
     let listener = crate::admin::server::bind(&path)
         .with_context(|| format!("no control socket at {}", path.display()))?;
     let subject = crate::admin::server::Subject { cluster: cluster.clone(), state_dir, traffic };
     control.spawn(crate::admin::server::serve(listener, Arc::new(subject)));
-    Ok(())
+    Ok(Some(task))
 }
 
 /// The clients of this process, as moving the primary sees them.

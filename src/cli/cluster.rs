@@ -13,7 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{ClusterCommand, nodes};
 use crate::admin::{Request, client};
-use crate::cluster::{self, Change, ClusterView, NodeView, Progress, ReplicationView};
+use crate::cluster::{self, Change, ClusterView, Leader, NodeView, Progress, ReplicationView};
 use crate::config::{Cluster, Config};
 use crate::topology::Role;
 
@@ -83,15 +83,29 @@ async fn status(config: &Config, cluster: &Cluster, json: bool) -> anyhow::Resul
     if json {
         let mut object = as_json(&examined.view);
         super::findings::add_json(&examined, &mut object);
+        add_leader(&examined.leader, &mut object);
         serde_json::to_writer_pretty(&mut out, &object)?;
         writeln!(out)?;
         return Ok(());
     }
     write!(out, "{}{}", table(&examined.view), super::findings::text(&examined))?;
+    writeln!(out, "leader: {}", examined.leader)?;
     for problem in &examined.view.problems {
         writeln!(out, "{problem}")?;
     }
     Ok(())
+}
+
+/// `leader` in words, null when there is none; `leads`: whether it has this state directory.
+fn add_leader(leader: &Leader, object: &mut serde_json::Value) {
+    if let Some(object) = object.as_object_mut() {
+        let name = match leader {
+            Leader::Ours(name) | Leader::Other(name) => Some(name),
+            Leader::Nobody | Leader::Unknown(_) => None,
+        };
+        object.insert("leader".to_owned(), name.cloned().into());
+        object.insert("leads".to_owned(), matches!(leader, Leader::Ours(_)).into());
+    }
 }
 
 /// Done by the Weir that serves, which holds its clients meanwhile; by this process where none serves.

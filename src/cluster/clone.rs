@@ -68,7 +68,7 @@ pub(super) async fn fill(
     let mut client = world.root_now(number).await?;
     check_completed(world, &mut client, number, donor).await?;
     client.close().await;
-    world.forget_renewal(number)
+    world.forget_renewal(number).await
 }
 
 /// Installs the plugin on a running node of which a copy shall be made, or that shall get one: to be
@@ -159,7 +159,7 @@ async fn replay_instead(
         world.name(at),
         world.name(number)
     ));
-    world.forget_renewal(number)
+    world.forget_renewal(number).await
 }
 
 /// Makes the node ready to lose what it has, after making sure that this is nothing or was given up.

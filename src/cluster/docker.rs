@@ -6,6 +6,7 @@
 //! what was being done. Each call is one request with bollard's limit of two minutes; dropping the
 //! future leaves the engine to finish what it began.
 
+mod lock;
 mod output;
 mod snapshot;
 
@@ -19,7 +20,7 @@ use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, EndpointIpamConfig,
     EndpointSettings, HealthConfig, HostConfig, Ipam, IpamConfig, Mount, MountType,
     NetworkCreateRequest, NetworkDisconnectRequest, NetworkingConfig, PortBinding,
-    ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum, VolumeCreateRequest,
+    ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum, Volume, VolumeCreateRequest,
 };
 use bollard::query_parameters::{
     ContainerArchiveInfoOptionsBuilder, CreateContainerOptionsBuilder, CreateImageOptionsBuilder,
@@ -31,9 +32,11 @@ use futures_util::StreamExt as _;
 
 use super::error::ClusterError;
 use super::node::{
-    ContainerSpec, DATA_DIR, LABEL_CLUSTER, LABEL_NODE, LABEL_SPEC, MYSQL_PORT, STOP_SECONDS,
+    ContainerSpec, DATA_DIR, LABEL_CLUSTER, LABEL_NODE, LABEL_RECORD, LABEL_SPEC, MYSQL_PORT,
+    STOP_SECONDS,
 };
 use super::subnet::Subnet;
+pub(super) use lock::{Connection, LockSeen, LockSpec, Seized};
 pub(super) use snapshot::{LabelledContainer, LabelledImage, LayerSpec, Made};
 
 const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
@@ -410,13 +413,18 @@ impl Engine {
         Ok(names)
     }
 
-    /// Names of all volumes of the cluster.
+    /// Names of all volumes of the cluster that are for data.
     pub(super) async fn volumes(&self, cluster: &str) -> Result<Vec<String>, ClusterError> {
         let options = ListVolumesOptionsBuilder::default().filters(&labelled(cluster)).build();
         let found = self.docker.list_volumes(Some(options)).await;
         let found = found.map_err(|error| refused("listing volumes".to_owned(), &error))?;
-        let mut names: Vec<_> =
-            found.volumes.unwrap_or_default().into_iter().map(|volume| volume.name).collect();
+        let mut names: Vec<_> = found
+            .volumes
+            .unwrap_or_default()
+            .into_iter()
+            .filter(holds_data)
+            .map(|volume| volume.name)
+            .collect();
         names.sort();
         Ok(names)
     }
@@ -435,6 +443,10 @@ impl Engine {
         let found = found.map_err(|error| refused("listing networks".to_owned(), &error))?;
         Ok(found.into_iter().map(network_seen).collect())
     }
+}
+
+fn holds_data(volume: &Volume) -> bool {
+    !volume.labels.contains_key(LABEL_RECORD)
 }
 
 fn labelled(cluster: &str) -> HashMap<String, Vec<String>> {

@@ -127,6 +127,22 @@ pub enum ClusterError {
     Busy { path: PathBuf },
 
     #[error(
+        "cluster {cluster} is not changed from here, because another leads it: {leader}. Give the command there, \
+         or stop that Weir first"
+    )]
+    NotLeader { cluster: String, leader: String },
+
+    #[error(
+        "the lead of cluster {cluster} was lost, so nothing more is done here; {leader} leads it now and goes on"
+    )]
+    LeadLost { cluster: String, leader: String },
+
+    #[error(
+        "who leads cluster {cluster} cannot be known, so nothing is changed: {cause}. Clients are served meanwhile"
+    )]
+    Lead { cluster: String, cause: String },
+
+    #[error(
         "after {rounds} rounds there was still something to do ({left}); something undoes Weir's steps"
     )]
     NotSettled { rounds: u32, left: String },

@@ -92,12 +92,17 @@ pub(super) async fn fail_over(
     let Some(old) = world.state.primary else {
         return Err(refuse("it is not written down which node is the primary".to_owned()));
     };
+    // This very container: by the time it is cut off another of its name may be a replica.
+    let victim = world.engine.container(&world.name(old)).await?.map(|container| container.id);
     let _closed = Closed::close(traffic);
     let (mut replicas, unasked) = Box::pin(reach(world, old)).await?;
     check_that_it_is_dead(world, old, &replicas)?;
     check_that_nothing_is_elsewhere(world, old, last_seen, &replicas, &unasked)?;
     progress.begin(&format!("cut {} off", world.name(old)));
-    fence(world, old).await?;
+    world.check().await?;
+    if let Some(victim) = victim {
+        fence(world, &victim).await?;
+    }
     progress.end();
     // Nothing comes any more: what they have now is all.
     for (candidate, client) in &mut replicas {
@@ -121,7 +126,7 @@ pub(super) async fn fail_over(
     }
     let lost = lost(&mut leader, last_seen).await?;
     world.state.deposed = Some(old);
-    promote::record(world, new)?;
+    promote::record(world, new).await?;
     let followed = lead(world, new, &mut leader, &mut replicas).await?;
     promote::until_seen(traffic, &world.name(new)).await;
     progress.end();
@@ -198,8 +203,7 @@ async fn lead(
     let follow =
         others.iter_mut().map(|(_, client)| promote::repoint(client, &source, &password, has_tls));
     let follow = futures_util::future::join_all(follow);
-    let (promoted, followed) =
-        tokio::join!(promote::promote(leader, world.cluster.semi_sync), follow);
+    let (promoted, followed) = tokio::join!(promote::promote(world, leader), follow);
     promoted?;
     Ok(followed.into_iter().filter_map(Result::err).collect())
 }
@@ -257,11 +261,10 @@ async fn everything(client: &mut Client) -> Result<GtidSet, ClusterError> {
 
 /// The old primary can neither be reached nor write: its network goes first, since that works whatever
 /// state it is in; then the container, killed. Its volume stays.
-async fn fence(world: &World, old: u32) -> Result<(), ClusterError> {
-    let name = world.name(old);
-    world.engine.disconnect(&super::node::network_name(&world.cluster.name), &name).await?;
-    world.engine.wake(&name).await?;
-    world.engine.remove_container(&name).await
+async fn fence(world: &World, container: &str) -> Result<(), ClusterError> {
+    world.engine.disconnect(&super::node::network_name(&world.cluster.name), container).await?;
+    world.engine.wake(container).await?;
+    world.engine.remove_container(container).await
 }
 
 async fn lost(leader: &mut Client, last_seen: &str) -> Result<u64, ClusterError> {

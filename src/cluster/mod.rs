@@ -19,6 +19,7 @@
 //! | `node`, `subnet`, `accounts`, `archive` | what things are made of; pure |
 //! | `docker` | the engine; the only file that names bollard |
 //! | `sql` | one connection to one server |
+//! | `lease` | which of several Weirs may change it |
 //! | `state` | the file with the generated passwords |
 //! | `snapshot` | images of the data, and writable copies of them |
 //! | `view` | what is told to the rest of Weir and to operators |
@@ -34,6 +35,7 @@ mod examine;
 pub mod failover;
 mod keep;
 mod lag;
+mod lease;
 mod node;
 mod nodes;
 mod options;
@@ -56,6 +58,7 @@ mod view;
 mod world;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::config;
 
@@ -65,6 +68,7 @@ pub use control::Control;
 pub use diagnose::{Finding, Kind, Safe};
 pub use error::ClusterError;
 pub use lag::{Cause, Lag};
+pub use lease::Leader;
 pub use nodes::{Change, Which, change, losses, restart};
 pub use plan::Step;
 pub use progress::{Logged, Progress, Silent};
@@ -76,7 +80,7 @@ pub use traffic::{NoTraffic, Traffic};
 pub use view::{ClusterView, NodeView, ReplicationView};
 
 use docker::Engine;
-use state::Lock;
+use lease::Right;
 use world::World;
 
 /// Makes the cluster as `[cluster]` wants it and returns it. Running it again changes nothing that is
@@ -92,15 +96,21 @@ pub async fn up(
     state_dir: &Path,
     progress: &dyn Progress,
 ) -> Result<ClusterView, ClusterError> {
-    let _lock = Lock::wait(state_dir, &cluster.name).await?;
-    let state = match State::load(state_dir, &cluster.name)? {
-        Some(state) => state.completed(state_dir, &cluster.name)?,
-        None => new_state(cluster, state_dir).await?,
+    if lease::needs_image(cluster).await? {
+        provision::pull(cluster, progress).await?;
+    }
+    let right = Right::wait(cluster, state_dir).await?;
+    let work = async {
+        let state = match right.load().await? {
+            Some(state) => state.completed(state_dir, &cluster.name)?,
+            None => new_state(cluster, state_dir).await?,
+        };
+        let mut world = World::open_with(cluster, state, &right, state_dir).await?;
+        world.want(cluster.replicas).await?;
+        let facts = provision::reconcile(&mut world, progress).await?;
+        Ok(ClusterView::new(&world, &facts))
     };
-    let mut world = World::open(cluster, state_dir, state).await?;
-    world.want(cluster.replicas)?;
-    let facts = provision::reconcile(&mut world, progress).await?;
-    Ok(ClusterView::new(&world, &facts))
+    right.during(work).await
 }
 
 /// The steps that [`up`] would take at this moment, in words, and whether they are all of them (a server
@@ -112,7 +122,7 @@ pub async fn preview(
     cluster: &config::Cluster,
     state_dir: &Path,
 ) -> Result<plan::Plan, ClusterError> {
-    let state = match State::load(state_dir, &cluster.name)? {
+    let state = match lease::state(cluster, state_dir).await? {
         Some(state) => state,
         None => State::generate(cluster)?,
     };
@@ -144,14 +154,18 @@ pub async fn down(
     state_dir: &Path,
     progress: &dyn Progress,
 ) -> Result<Vec<String>, ClusterError> {
-    let _lock = Lock::wait(state_dir, &cluster.name).await?;
-    let engine = Engine::connect(cluster.docker_host.as_deref()).await?;
-    if let Some(mut state) = State::load(state_dir, &cluster.name)? {
-        // A Weir that serves would start them again.
-        state.down = true;
-        state.save(state_dir, &cluster.name)?;
-    }
-    remove_containers(&engine, &cluster.name, true, progress).await
+    let right = Right::to_remove(cluster, state_dir).await?;
+    let work = async {
+        let engine = Engine::connect(cluster.docker_host.as_deref()).await?;
+        if let Some(mut state) = right.load().await? {
+            // A Weir that serves would start them again.
+            state.down = true;
+            right.save(&mut state).await?;
+        }
+        right.check().await?;
+        remove_containers(&engine, &cluster.name, true, progress).await
+    };
+    right.during(work).await
 }
 
 /// Removes everything that carries the cluster's label, data included, and the state file; snapshots
@@ -164,7 +178,17 @@ pub async fn destroy(
     state_dir: &Path,
     progress: &dyn Progress,
 ) -> Result<Vec<String>, ClusterError> {
-    let _lock = Lock::wait(state_dir, &cluster.name).await?;
+    let right = Right::to_remove(cluster, state_dir).await?;
+    right.during(destroy_all(&right, cluster, state_dir, progress)).await
+}
+
+async fn destroy_all(
+    right: &Right,
+    cluster: &config::Cluster,
+    state_dir: &Path,
+    progress: &dyn Progress,
+) -> Result<Vec<String>, ClusterError> {
+    right.check().await?;
     let engine = Engine::connect(cluster.docker_host.as_deref()).await?;
     let copies = snapshot::remove_containers(&engine, &cluster.name, state_dir, progress).await?;
     let mut removed: Vec<String> =
@@ -172,6 +196,7 @@ pub async fn destroy(
     removed.extend(remove_containers(&engine, &cluster.name, false, progress).await?);
     // Left only by a check of options that was cut off.
     engine.remove_container(&node::check_name(&cluster.name)).await?;
+    right.check().await?;
     for name in engine.volumes(&cluster.name).await? {
         progress.begin(&format!("remove volume {name}"));
         engine.remove_volume(&name).await?;
@@ -184,6 +209,7 @@ pub async fn destroy(
         progress.end();
         removed.push(format!("network {}", network.name));
     }
+    right.forget().await?;
     // Last: while any data is there, so are its passwords.
     State::remove(state_dir, &cluster.name)?;
     Ok(removed)
@@ -223,8 +249,18 @@ async fn new_state(cluster: &config::Cluster, state_dir: &Path) -> Result<State,
 /// A cluster that was made before.
 async fn open_existing(cluster: &config::Cluster, state_dir: &Path) -> Result<World, ClusterError> {
     let state =
-        State::load(state_dir, &cluster.name)?.ok_or_else(|| not_built(cluster, state_dir))?;
+        lease::state(cluster, state_dir).await?.ok_or_else(|| not_built(cluster, state_dir))?;
     World::open(cluster, state_dir, state).await
+}
+
+/// The same, for one who has the right to change it.
+async fn open_to_change(
+    cluster: &config::Cluster,
+    state_dir: &Path,
+    right: &Arc<Right>,
+) -> Result<World, ClusterError> {
+    let state = right.load().await?.ok_or_else(|| not_built(cluster, state_dir))?;
+    World::open_with(cluster, state, right, state_dir).await
 }
 
 /// All at once: a server stops in a second or two, and their order does not matter to the data.

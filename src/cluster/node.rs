@@ -13,6 +13,11 @@ pub(super) const LABEL_CLUSTER: &str = "dev.weir.cluster";
 pub(super) const LABEL_NODE: &str = "dev.weir.node";
 /// Containers: names the image and options that it was made with.
 pub(super) const LABEL_SPEC: &str = "dev.weir.spec";
+/// The lock's container: which lock file its holder has, and the holder in words.
+pub(super) const LABEL_OWNER: &str = "dev.weir.owner";
+pub(super) const LABEL_LEADER: &str = "dev.weir.leader";
+/// Volumes that hold nothing: what all Weirs of the cluster share, as JSON.
+pub(super) const LABEL_RECORD: &str = "dev.weir.record";
 
 /// mysqld's own port, inside the container.
 pub(super) const MYSQL_PORT: u16 = 3306;
@@ -40,6 +45,16 @@ pub(super) fn name(cluster: &str, number: u32) -> String {
 /// The throw-away container in which mysqld judges its options.
 pub(super) fn check_name(cluster: &str) -> String {
     format!("{cluster}-check-options")
+}
+
+/// The container by which a Weir leads. No cluster's name has a dot, so no node's name is like it.
+pub(super) fn lock_name(cluster: &str) -> String {
+    format!("{cluster}.lock")
+}
+
+/// The volume whose label is the record of that number.
+pub(super) fn record_name(cluster: &str, sequence: u64) -> String {
+    format!("{cluster}.record.{sequence}")
 }
 
 /// The number in a node's name; `None` when it is no name of a node of that cluster.

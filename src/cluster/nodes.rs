@@ -12,12 +12,12 @@ use crate::config;
 
 use super::clone;
 use super::error::ClusterError;
+use super::lease::Right;
 use super::plan::{self, Step};
 use super::progress::Progress;
 use super::provision::{self, take};
 use super::replication;
 use super::server;
-use super::state::Lock;
 use super::switchover;
 use super::traffic::Traffic;
 use super::view::ClusterView;
@@ -93,31 +93,43 @@ pub async fn change(
     name: &str,
     progress: &dyn Progress,
 ) -> Result<ClusterView, ClusterError> {
-    let _lock = Lock::wait(state_dir, &cluster.name).await?;
-    let mut world = super::open_existing(cluster, state_dir).await?;
+    let right = Right::wait(cluster, state_dir).await?;
+    let work = async {
+        let mut world = super::open_to_change(cluster, state_dir, &right).await?;
+        change_in(&mut world, change, name, progress).await
+    };
+    right.during(work).await
+}
+
+async fn change_in(
+    world: &mut World,
+    change: Change,
+    name: &str,
+    progress: &dyn Progress,
+) -> Result<ClusterView, ClusterError> {
     let facts = Box::pin(world.look()).await?;
-    let allowed = allow(&world, &facts, change, name)?;
-    if let Some(lost) = own_transactions(&world, &facts, &allowed).await? {
+    let allowed = allow(world, &facts, change, name)?;
+    if let Some(lost) = own_transactions(world, &facts, &allowed).await? {
         progress.note(&lost);
     }
     let number = allowed.number;
-    world.want(cluster.replicas)?;
+    world.want(world.cluster.replicas).await?;
     if change != Change::Remove {
-        clone::prepare(&world, allowed.primary).await?;
+        clone::prepare(world, allowed.primary).await?;
     }
     if change == Change::Reclone && answers(&facts, number) {
-        clone::prepare(&world, number).await?;
+        clone::prepare(world, number).await?;
     }
     for step in steps(&facts, change, &allowed) {
-        take(&mut world, step, progress).await?;
+        take(world, step, progress).await?;
     }
     let facts = if change == Change::Remove {
-        world.forget_renewal(number)?;
+        world.forget_renewal(number).await?;
         Box::pin(world.look()).await?
     } else {
-        provision::reconcile(&mut world, progress).await?
+        provision::reconcile(world, progress).await?
     };
-    Ok(ClusterView::new(&world, &facts))
+    Ok(ClusterView::new(world, &facts))
 }
 
 /// Up to the point from where on `up` does the rest.
@@ -164,14 +176,26 @@ pub async fn restart(
     traffic: &dyn Traffic,
     progress: &dyn Progress,
 ) -> Result<ClusterView, ClusterError> {
-    let _lock = Lock::wait(state_dir, &cluster.name).await?;
-    let mut world = super::open_existing(cluster, state_dir).await?;
+    let right = Right::wait(cluster, state_dir).await?;
+    let work = async {
+        let mut world = super::open_to_change(cluster, state_dir, &right).await?;
+        restart_in(&mut world, which, traffic, progress).await
+    };
+    right.during(work).await
+}
+
+async fn restart_in(
+    world: &mut World,
+    which: &Which,
+    traffic: &dyn Traffic,
+    progress: &dyn Progress,
+) -> Result<ClusterView, ClusterError> {
     let facts = Box::pin(world.look()).await?;
     let mut primary = plan::apparent_primary(&facts.seen(), world.state.primary);
     let numbers = match which {
-        Which::Named(name) => vec![existing(&world, &facts, name)?],
+        Which::Named(name) => vec![existing(world, &facts, name)?],
         Which::All => {
-            let primary = primary.ok_or_else(|| no_primary(&world, "restarting all nodes"))?;
+            let primary = primary.ok_or_else(|| no_primary(world, "restarting all nodes"))?;
             let replicas = facts.nodes.iter().map(|node| node.number).filter(|n| *n != primary);
             replicas.chain([primary]).collect()
         }
@@ -179,27 +203,27 @@ pub async fn restart(
     let outdated = |number: u32| {
         let node = facts.nodes.iter().find(|node| node.number == number);
         node.and_then(|node| node.container.as_ref())
-            .is_none_or(|made| provision::is_outdated(&world, number, made))
+            .is_none_or(|made| provision::is_outdated(world, number, made))
     };
     let anew: Vec<u32> = numbers.iter().copied().filter(|number| outdated(*number)).collect();
     if !anew.is_empty() {
-        take(&mut world, Step::CheckOptions, progress).await?;
+        take(world, Step::CheckOptions, progress).await?;
     }
     for number in numbers {
         if primary == Some(number) && facts.nodes.len() > 1 {
             // Clients wait for a moment instead of losing their connections.
-            Box::pin(switchover::within(&mut world, None, traffic, progress)).await?;
+            Box::pin(switchover::within(world, None, traffic, progress)).await?;
             primary = world.state.primary;
         }
-        restart_one(&mut world, number, anew.contains(&number), progress).await?;
+        restart_one(world, number, anew.contains(&number), progress).await?;
         if let Some(primary) = primary.filter(|primary| *primary != number) {
             let step = Step::StartReplication { node: number, source: primary };
-            take(&mut world, step, progress).await?;
-            wait_caught_up(&world, number, primary, progress).await?;
+            take(world, step, progress).await?;
+            wait_caught_up(world, number, primary, progress).await?;
         }
     }
-    let facts = provision::reconcile(&mut world, progress).await?;
-    Ok(ClusterView::new(&world, &facts))
+    let facts = provision::reconcile(world, progress).await?;
+    Ok(ClusterView::new(world, &facts))
 }
 
 async fn restart_one(

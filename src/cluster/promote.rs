@@ -20,17 +20,17 @@ const SEEN_LIMIT: Duration = Duration::from_secs(5);
 const SEEN_POLL: Duration = Duration::from_millis(5);
 
 /// Writes down that the node takes writes from now on, before it may.
-pub(super) fn record(world: &mut World, primary: u32) -> Result<(), ClusterError> {
+pub(super) async fn record(world: &mut World, primary: u32) -> Result<(), ClusterError> {
     if world.state.primary != Some(primary) {
         world.state.primary = Some(primary);
         world.state.epoch += 1;
     }
-    world.state.save(&world.state_dir, &world.cluster.name)
+    world.save().await
 }
 
 /// Ends the replication of a node that has executed all that it received, and lets it take writes.
 /// Harmless when that is done already.
-pub(super) async fn promote(client: &mut Client, semi_sync: bool) -> Result<(), ClusterError> {
+pub(super) async fn promote(world: &World, client: &mut Client) -> Result<(), ClusterError> {
     let doing = "making it the primary";
     if server::replication(client).await?.is_some() {
         client.run("STOP REPLICA", doing).await?;
@@ -38,10 +38,10 @@ pub(super) async fn promote(client: &mut Client, semi_sync: bool) -> Result<(), 
     }
     let plugin = "SELECT COUNT(*) FROM information_schema.plugins WHERE plugin_status = 'ACTIVE' AND \
                   plugin_name = 'rpl_semi_sync_source'";
-    if semi_sync && client.number(plugin, doing).await? == 1 {
+    if world.cluster.semi_sync && client.number(plugin, doing).await? == 1 {
         client.run("SET PERSIST rpl_semi_sync_source_enabled = ON", doing).await?;
     }
-    open_for_writes(client).await
+    open_for_writes(world, client).await
 }
 
 /// Waits until the applier has executed everything that the receiver has fetched; how many transactions

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::archive;
 use super::clone;
-use super::docker::Container;
+use super::docker::{Container, Engine};
 use super::error::ClusterError;
 use super::node;
 use super::options;
@@ -52,7 +52,7 @@ pub(super) async fn reconcile_where(
         let facts = Box::pin(world.look()).await?;
         let mut plan = plan::plan(world.wanted(), &facts.seen())?;
         plan.steps.retain(|step| wanted(*step));
-        record(world, plan.primary)?;
+        record(world, plan.primary).await?;
         let Some(now) = this_round(&plan) else {
             notes(world, &facts, progress);
             return Ok(facts);
@@ -71,7 +71,7 @@ pub(super) async fn reconcile_where(
 }
 
 /// Writes down who the primary is and that the cluster is to run, before anything is done by it.
-fn record(world: &mut World, primary: Option<u32>) -> Result<(), ClusterError> {
+async fn record(world: &mut World, primary: Option<u32>) -> Result<(), ClusterError> {
     let state = &mut world.state;
     let primary = primary.or(state.primary);
     if state.primary == primary && !state.down {
@@ -80,7 +80,7 @@ fn record(world: &mut World, primary: Option<u32>) -> Result<(), ClusterError> {
     state.epoch += u64::from(state.primary.is_some() && state.primary != primary);
     state.primary = primary;
     state.down = false;
-    state.save(&world.state_dir, &world.cluster.name)
+    world.save().await
 }
 
 /// Takes one step, telling of it.
@@ -93,6 +93,7 @@ pub(super) async fn take(
     if !progress.allow(step) {
         return Err(ClusterError::Stopped { before: text });
     }
+    world.check().await?;
     progress.begin(&text);
     tracing::debug!(cluster = world.cluster.name, step = text, "cluster step");
     Box::pin(run(world, step, progress)).await?;
@@ -152,9 +153,7 @@ fn notes(world: &World, facts: &Facts, progress: &dyn Progress) {
 
 async fn run(world: &mut World, step: Step, progress: &dyn Progress) -> Result<(), ClusterError> {
     match step {
-        Step::PullImage => {
-            world.engine.pull(&world.cluster.image, &|text| progress.detail(text)).await
-        }
+        Step::PullImage => pull_image(&world.engine, &world.cluster.image, progress).await,
         Step::CheckOptions => options::check(world).await,
         Step::CreateNetwork => create_network(world).await,
         Step::CreateVolume(number) => {
@@ -177,7 +176,7 @@ async fn run(world: &mut World, step: Step, progress: &dyn Progress) -> Result<(
         Step::StopContainer(number) => world.engine.stop(&world.name(number)).await,
         Step::RemoveContainer(number) => world.engine.remove_container(&world.name(number)).await,
         Step::RemoveVolume(number) => world.engine.remove_volume(&world.name(number)).await,
-        Step::GiveUpData(number) => give_up_data(world, number),
+        Step::GiveUpData(number) => give_up_data(world, number).await,
         Step::Clone { node, donor } => clone::fill(world, node, donor, progress).await,
         Step::ClearHistory(number) => replication::clear_history(world, number).await,
         Step::InstallSemiSync(number) => replication::install_semi_sync(world, number).await,
@@ -193,6 +192,30 @@ async fn run(world: &mut World, step: Step, progress: &dyn Progress) -> Result<(
         }
         Step::SemiSyncSource { node, on } => replication::semi_sync_source(world, node, on).await,
     }
+}
+
+/// As the plan's own step, before there is a world.
+pub(super) async fn pull(
+    cluster: &crate::config::Cluster,
+    progress: &dyn Progress,
+) -> Result<(), ClusterError> {
+    let text = Step::PullImage.text(&cluster.name);
+    if !progress.allow(Step::PullImage) {
+        return Err(ClusterError::Stopped { before: text });
+    }
+    progress.begin(&text);
+    let engine = Engine::connect(cluster.docker_host.as_deref()).await?;
+    pull_image(&engine, &cluster.image, progress).await?;
+    progress.end();
+    Ok(())
+}
+
+async fn pull_image(
+    engine: &Engine,
+    image: &str,
+    progress: &dyn Progress,
+) -> Result<(), ClusterError> {
+    engine.pull(image, &|text| progress.detail(text)).await
 }
 
 pub(super) fn spec(world: &World, subnet: Subnet, number: u32) -> node::ContainerSpec {
@@ -249,7 +272,7 @@ async fn choose_subnet(world: &mut World) -> Result<Subnet, ClusterError> {
     let made = world.networks().await?;
     let subnet = made.first().and_then(|network| network.subnet).ok_or_else(|| no_subnet(&name))?;
     world.state.subnet = Some(subnet.to_string());
-    world.state.save(&world.state_dir, &cluster)?;
+    world.save().await?;
     Ok(subnet)
 }
 
@@ -358,10 +381,10 @@ pub(super) async fn start_again(world: &World, number: u32) -> Result<(), Cluste
 }
 
 /// Written down first, so that whatever is cut off after it is gone on with.
-fn give_up_data(world: &mut World, number: u32) -> Result<(), ClusterError> {
+async fn give_up_data(world: &mut World, number: u32) -> Result<(), ClusterError> {
     if !world.state.renewing.contains(&number) {
         world.state.renewing.push(number);
-        world.state.save(&world.state_dir, &world.cluster.name)?;
+        world.save().await?;
     }
     Ok(())
 }

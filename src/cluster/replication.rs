@@ -21,6 +21,11 @@ const CATCH_UP_SECONDS: u32 = 30;
 const PROMOTE_DRAIN: Duration = Duration::from_secs(30);
 /// A commit waits this long for a replica's receipt, then replication goes on asynchronously.
 const SEMI_SYNC_TIMEOUT_MS: u32 = 2_000;
+/// The mark of a connection that lets the server take writes, a lock of the server's that ends with the
+/// connection; how long it may take to be free, seconds.
+const MARK: &str = "SELECT GET_LOCK('weir.opens', 5)";
+const MARKED: &str = "SELECT IS_USED_LOCK('weir.opens')";
+const UNMARK: &str = "DO RELEASE_LOCK('weir.opens')";
 
 /// Makes an empty server forget the GTIDs of its own first start, which no other server has.
 pub(super) async fn clear_history(world: &World, number: u32) -> Result<(), ClusterError> {
@@ -129,21 +134,55 @@ pub(super) async fn set_read_only(world: &World, number: u32) -> Result<(), Clus
 /// another took its place harms nobody.
 pub(super) async fn make_writable(world: &World, number: u32) -> Result<(), ClusterError> {
     let mut client = world.root_now(number).await?;
-    open_for_writes(&mut client).await?;
+    open_for_writes(world, &mut client).await?;
     client.close().await;
     Ok(())
 }
 
 /// As [`make_writable`], over a connection that is there.
-pub(super) async fn open_for_writes(client: &mut Client) -> Result<(), ClusterError> {
+///
+/// Between the question whether this Weir leads and the order to the server, this process may stand still for so
+/// long that another leads and moves the role. So the connection is marked before the question is asked, and
+/// whoever takes the role from a server ends the marked one first ([`end_openers`]): the order is carried out
+/// before that, and then seen, or never.
+pub(super) async fn open_for_writes(
+    world: &World,
+    client: &mut Client,
+) -> Result<(), ClusterError> {
     let doing = "letting it take writes";
     for variable in ["super_read_only", "read_only"] {
         client.run(&format!("SET PERSIST_ONLY {variable} = ON"), doing).await?;
     }
+    mark(client, doing).await?;
+    world.check().await?;
     for variable in ["super_read_only", "read_only"] {
         client.run(&format!("SET GLOBAL {variable} = OFF"), doing).await?;
     }
-    Ok(())
+    client.run(UNMARK, doing).await
+}
+
+/// Ends a connection that is about to let the server take writes, on behalf of a Weir that leads no more.
+pub(super) async fn end_openers(client: &mut Client) -> Result<(), ClusterError> {
+    let doing = "ending what would let it take writes";
+    mark(client, doing).await?;
+    client.run(UNMARK, doing).await
+}
+
+/// Marks the connection as the one that opens the server, in the place of any other. The mark of one that was
+/// killed is free only when nothing runs there any more.
+async fn mark(client: &mut Client, doing: &str) -> Result<(), ClusterError> {
+    if let Some(other) = client.value(MARKED, doing).await? {
+        match client.run(&format!("KILL {other}"), doing).await {
+            // It has ended in between.
+            Err(ClusterError::Sql { cause, .. }) if cause.contains("Unknown thread") => {}
+            done => done?,
+        }
+    }
+    if client.number(MARK, doing).await? == 1 {
+        return Ok(());
+    }
+    let cause = "another connection is doing so".to_owned();
+    Err(ClusterError::Sql { node: client.node().to_owned(), doing: doing.to_owned(), cause })
 }
 
 /// A node that was written down as the primary, but replicates still, takes the role.
@@ -155,7 +194,7 @@ pub(super) async fn promote(world: &World, number: u32) -> Result<(), ClusterErr
             cause: format!("{} has {left} transactions yet to apply", world.name(number)),
         });
     }
-    promote::promote(&mut client, world.cluster.semi_sync).await?;
+    promote::promote(world, &mut client).await?;
     client.close().await;
     Ok(())
 }

@@ -6,7 +6,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -53,8 +53,23 @@ pub struct State {
     pub down: bool,
     /// Nodes whose data was given up and is being copied anew; a copy that was cut off is seen by this.
     pub renewing: Vec<u32>,
+    /// How often what all Weirs share was written down.
+    pub sequence: u64,
     /// Whether the file lacks something that was made up while it was read.
     incomplete: bool,
+}
+
+/// What every Weir of the cluster must know alike: the file without what never changes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Record {
+    pub sequence: u64,
+    pub epoch: u64,
+    pub primary: Option<u32>,
+    pub replicas: Option<u32>,
+    pub deposed: Option<u32>,
+    pub down: bool,
+    pub renewing: Vec<u32>,
+    pub subnet: Option<String>,
 }
 
 /// The file as it is written.
@@ -85,6 +100,8 @@ struct Raw {
     down: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     renewing: Vec<u32>,
+    #[serde(default)]
+    sequence: u64,
 }
 
 impl State {
@@ -133,6 +150,7 @@ impl State {
             deposed: None,
             down: false,
             renewing: Vec::new(),
+            sequence: 0,
             incomplete: false,
         })
     }
@@ -156,10 +174,37 @@ impl State {
             deposed: self.deposed,
             down: self.down,
             renewing: self.renewing.clone(),
+            sequence: self.sequence,
         };
         let text = serde_json::to_string_pretty(&raw)
             .map_err(|error| failed("cannot write", &path, &error))?;
         write_private(&path, text.as_bytes()).map_err(|error| failed("cannot write", &path, &error))
+    }
+
+    /// What of it is shared.
+    pub(super) fn record(&self) -> Record {
+        Record {
+            sequence: self.sequence,
+            epoch: self.epoch,
+            primary: self.primary,
+            replicas: self.replicas,
+            deposed: self.deposed,
+            down: self.down,
+            renewing: self.renewing.clone(),
+            subnet: self.subnet.clone(),
+        }
+    }
+
+    /// Takes over what another Weir has written down, unless this one knows of something later; whether it did.
+    pub(super) fn learn(&mut self, record: Record) -> bool {
+        if record.epoch < self.epoch || record == self.record() {
+            return false;
+        }
+        let Record { sequence, epoch, primary, replicas, deposed, down, renewing, subnet } = record;
+        (self.sequence, self.epoch, self.primary, self.replicas) =
+            (sequence, epoch, primary, replicas);
+        (self.deposed, self.down, self.renewing, self.subnet) = (deposed, down, renewing, subnet);
+        true
     }
 
     /// Writes the file when an older Weir made it, which did not know all of today's passwords; before
@@ -189,6 +234,7 @@ impl State {
         Ok(Self {
             donor,
             renewing: raw.renewing,
+            sequence: raw.sequence,
             incomplete,
             root: Secret::new(raw.root_password),
             replication: Secret::new(raw.replication_password),
@@ -205,7 +251,7 @@ impl State {
     }
 }
 
-/// Holds the right to change a cluster; given back when dropped, also by a crash.
+/// One process of those that share a state directory; `lease` decides between directories. Given back when dropped, also by a crash.
 #[derive(Debug)]
 pub(super) struct Lock(File);
 
@@ -236,21 +282,36 @@ impl Lock {
 
     /// Takes the lock, or says who has it by an error; never waits.
     pub(super) fn take(state_dir: &Path, name: &str) -> Result<Self, ClusterError> {
-        make_directory(state_dir).map_err(|error| failed("cannot make", state_dir, &error))?;
-        let path = state_dir.join(format!("cluster-{name}.lock"));
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|error| failed("cannot open", &path, &error))?;
+        let (path, file) = lock_file(state_dir, name)?;
         match file.try_lock() {
             Ok(()) => Ok(Self(file)),
             Err(fs::TryLockError::WouldBlock) => Err(ClusterError::Busy { path }),
             Err(fs::TryLockError::Error(error)) => Err(failed("cannot lock", &path, &error)),
         }
     }
+}
+
+/// Which lock file on which running machine: alike for all processes that share the lock, and for no others,
+/// also not for those with a copy of the directory.
+pub(super) fn identity(state_dir: &Path, name: &str) -> Result<String, ClusterError> {
+    let (path, file) = lock_file(state_dir, name)?;
+    let meta = file.metadata().map_err(|error| failed("cannot look at", &path, &error))?;
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map_err(|error| failed("cannot read the number of this boot for", &path, &error))?;
+    Ok(format!("{}-{:x}-{:x}", boot.trim(), meta.dev(), meta.ino()))
+}
+
+fn lock_file(state_dir: &Path, name: &str) -> Result<(PathBuf, File), ClusterError> {
+    make_directory(state_dir).map_err(|error| failed("cannot make", state_dir, &error))?;
+    let path = state_dir.join(format!("cluster-{name}.lock"));
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|error| failed("cannot open", &path, &error))?;
+    Ok((path, file))
 }
 
 /// Writes a file of mode 0600 beside `path`, flushes it to the disk and renames it into place.

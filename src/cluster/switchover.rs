@@ -11,12 +11,12 @@ use tokio::time::Instant;
 
 use super::accounts;
 use super::error::ClusterError;
+use super::lease::Right;
 use super::progress::Progress;
 use super::promote;
-use super::replication::open_for_writes;
+use super::replication::{end_openers, open_for_writes};
 use super::server::{self, Server};
 use super::sql::Client;
-use super::state::{Lock, State};
 use super::traffic::{Closed, NoTraffic, Traffic};
 use super::world::{Facts, World};
 use crate::config;
@@ -73,14 +73,15 @@ pub async fn switchover(
     traffic: &dyn Traffic,
     progress: &dyn Progress,
 ) -> Result<Moved, ClusterError> {
-    let _lock = Lock::wait(state_dir, &cluster.name).await?;
-    let state = State::load(state_dir, &cluster.name)?
-        .ok_or_else(|| super::not_built(cluster, state_dir))?;
-    let mut world = World::open(cluster, state_dir, state).await?;
-    let moved = Box::pin(within(&mut world, to, traffic, progress)).await?;
-    // What is left to do (semi-sync of the old primary) is small, and reconciling finds it.
-    Box::pin(super::provision::reconcile(&mut world, progress)).await?;
-    Ok(moved)
+    let right = Right::wait(cluster, state_dir).await?;
+    let work = async {
+        let mut world = super::open_to_change(cluster, state_dir, &right).await?;
+        let moved = Box::pin(within(&mut world, to, traffic, progress)).await?;
+        // What is left to do (semi-sync of the old primary) is small, and reconciling finds it.
+        Box::pin(super::provision::reconcile(&mut world, progress)).await?;
+        Ok(moved)
+    };
+    right.during(work).await
 }
 
 /// As [`switchover`], for one who has the right to change the cluster already.
@@ -208,20 +209,20 @@ async fn hand_over(
         }
         tokio::time::sleep(INSIDE_POLL).await;
     }
+    world.check().await?;
     if let Err(error) = close_old(cast).await {
         // Its connection may be out of step after an error: a new one opens it again.
         reopen(world, cast.old).await;
         return Err(error);
     }
-    promote::record(world, cast.new)?;
+    promote::record(world, cast.new).await?;
     let source = world.name(cast.new);
     let password = world.state.replication.clone();
-    let (semi_sync, has_tls) = (world.cluster.semi_sync, cast.has_tls);
+    let has_tls = cast.has_tls;
     let others = cast.others.iter_mut().chain([&mut cast.old_client]);
     let follow = others.map(|client| promote::repoint(client, &source, &password, has_tls));
     let follow = futures_util::future::join_all(follow);
-    let (promoted, followed) =
-        tokio::join!(promote::promote(&mut cast.new_client, semi_sync), follow);
+    let (promoted, followed) = tokio::join!(promote::promote(world, &mut cast.new_client), follow);
     promoted?;
     promote::until_seen(traffic, &source).await;
     drop(closed);
@@ -234,6 +235,7 @@ async fn hand_over(
 async fn close_old(cast: &mut Cast) -> Result<(), ClusterError> {
     let doing = "making the old primary read-only";
     cast.old_client.run(&format!("SET SESSION lock_wait_timeout = {CLOSE_SECONDS}"), doing).await?;
+    end_openers(&mut cast.old_client).await?;
     cast.old_client.run("SET GLOBAL super_read_only = ON", doing).await?;
     if wait_for(cast, LAST_SECONDS).await? {
         return Ok(());
@@ -245,7 +247,7 @@ async fn close_old(cast: &mut Cast) -> Result<(), ClusterError> {
 async fn reopen(world: &World, old: u32) {
     let opened = async {
         let mut client = world.root_now(old).await?;
-        open_for_writes(&mut client).await
+        open_for_writes(world, &mut client).await
     };
     if let Err(error) = opened.await {
         tracing::error!(node = world.name(old), %error, "the old primary could not be opened again");

@@ -17,6 +17,7 @@ pub(super) fn cluster(name: &str, replicas: u32) -> Cluster {
         semi_sync: true,
         failover: true,
         patience: std::time::Duration::from_secs(5),
+        leadership: crate::config::Leadership::Engine,
         docker_host: None,
         port_base: 15301,
         options: Vec::new(),

@@ -2,12 +2,14 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::config::{Cluster, Secret};
 
 use super::accounts::{self, Accounts};
 use super::docker::{Container, Engine, Network};
 use super::error::ClusterError;
+use super::lease::Right;
 use super::node::{self, LABEL_CLUSTER, MYSQL_PORT};
 use super::plan::{self, Life, NodeSeen, Seen, Wanted};
 use super::server::{self, Server};
@@ -22,6 +24,8 @@ pub(super) struct World {
     pub state_dir: PathBuf,
     pub engine: Engine,
     pub state: State,
+    /// `None` for one who only looks.
+    right: Option<Arc<Right>>,
     /// Whether containers ask for their limit of open files; off once the engine has refused it.
     pub raise_files: bool,
     /// Whether mysqld has accepted the options that the nodes shall have.
@@ -62,8 +66,39 @@ impl World {
             state_dir: state_dir.to_owned(),
             engine,
             state,
+            right: None,
             raise_files: true,
             options_checked: false,
+        })
+    }
+
+    /// As [`Self::open`], for one who has the right to change the cluster.
+    pub(super) async fn open_with(
+        cluster: &Cluster,
+        state: State,
+        right: &Arc<Right>,
+        state_dir: &Path,
+    ) -> Result<Self, ClusterError> {
+        let world = Self::open(cluster, state_dir, state).await?;
+        Ok(Self { right: Some(Arc::clone(right)), ..world })
+    }
+
+    /// An error unless this Weir may still change the cluster; to be asked right before what cannot be taken back.
+    pub(super) async fn check(&self) -> Result<(), ClusterError> {
+        self.right()?.check().await
+    }
+
+    /// Writes the state down, for all Weirs.
+    pub(super) async fn save(&mut self) -> Result<(), ClusterError> {
+        let right = Arc::clone(self.right()?);
+        right.save(&mut self.state).await
+    }
+
+    fn right(&self) -> Result<&Arc<Right>, ClusterError> {
+        let cluster = || self.cluster.name.clone();
+        self.right.as_ref().ok_or_else(|| ClusterError::LeadLost {
+            cluster: cluster(),
+            leader: "nobody that was asked".to_owned(),
         })
     }
 
@@ -77,12 +112,12 @@ impl World {
     }
 
     /// Writes down how many replicas are wanted from now on.
-    pub(super) fn want(&mut self, replicas: u32) -> Result<(), ClusterError> {
+    pub(super) async fn want(&mut self, replicas: u32) -> Result<(), ClusterError> {
         if self.state.replicas == Some(replicas) {
             return Ok(());
         }
         self.state.replicas = Some(replicas);
-        self.state.save(&self.state_dir, &self.cluster.name)
+        self.save().await
     }
 
     /// How many are wanted: the primary and the replicas.
@@ -164,12 +199,12 @@ impl World {
     }
 
     /// The node's data is as the cluster's, or the node is gone: there is nothing to renew any more.
-    pub(super) fn forget_renewal(&mut self, number: u32) -> Result<(), ClusterError> {
+    pub(super) async fn forget_renewal(&mut self, number: u32) -> Result<(), ClusterError> {
         if !self.state.renewing.contains(&number) {
             return Ok(());
         }
         self.state.renewing.retain(|other| *other != number);
-        self.state.save(&self.state_dir, &self.cluster.name)
+        self.save().await
     }
 
     /// Looks at everything: the engine first, then each server that answers.

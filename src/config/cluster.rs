@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use toml::Spanned;
 use toml::de::DeValue;
 
+use super::leadership::leadership;
 use super::password::{self, APPLICATION_PASSWORD};
 use super::proxy::check_user;
 use super::section::{Section, Text, kind};
@@ -60,6 +61,7 @@ pub(super) fn cluster(section: &mut Section<'_>, listen: SocketAddr) -> Cluster 
         semi_sync: section.boolean("semi_sync", true),
         failover: section.boolean("failover", true),
         patience: section.seconds("failover_seconds", 0.5..=3_600.0, 5.0),
+        leadership: leadership(section),
         docker_host: docker_host(section),
         port_base: port_base(section, replicas, listen),
         options: options(section),

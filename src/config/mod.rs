@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `types` | what comes out: valid, typed, with defaults filled in |
 //! | `read` | the file as a whole: which sections there are, and what must hold between them |
-//! | `proxy`, `servers`, `cluster` | one section each: keys, ranges, defaults |
+//! | `proxy`, `servers`, `cluster`, `leadership` | one section each, or a part of it: keys, ranges, defaults |
 //! | `section` | the typed reader of one section; knows its keys, collects errors |
 //! | `password`, `address`, `files` | values with rules of their own |
 //! | `secrets` | where passwords stand, so that no error shows one |
@@ -17,6 +17,7 @@ mod address;
 mod cluster;
 mod errors;
 mod files;
+mod leadership;
 mod nearest;
 mod password;
 mod proxy;

@@ -184,6 +184,27 @@ impl<'a> Section<'a> {
         None
     }
 
+    /// A list of strings; empty when absent or wrong, without those that are no strings.
+    pub(super) fn texts(&mut self, key: &'static str, example: &str) -> Vec<Text<'a>> {
+        let Some(entry) = self.entry(key) else { return Vec::new() };
+        let remedy = format!("write a list, as {key} = [{example}]");
+        let DeValue::Array(items) = entry.value else {
+            self.report_type(&entry, "a list", remedy);
+            return Vec::new();
+        };
+        let mut texts = Vec::new();
+        for item in items {
+            match item.get_ref() {
+                DeValue::String(text) => texts.push(Text { value: text, span: item.span() }),
+                other => {
+                    let what = format!("`{key}` holds {}", kind(other));
+                    self.source.problems.add(item.span(), what, remedy.clone());
+                }
+            }
+        }
+        texts
+    }
+
     /// A string that must be there: its absence is an error as well.
     pub(super) fn required_text(&mut self, key: &'static str, example: &str) -> Option<Text<'a>> {
         if !self.has(key) {

@@ -83,6 +83,33 @@ fn the_least_configuration_has_every_default() {
 }
 
 #[test]
+fn leadership_is_kept_in_the_engine_or_in_etcd() {
+    let leadership = |text: &str| parse(text).unwrap().cluster.unwrap().leadership;
+    assert_eq!(leadership("[cluster]"), Leadership::Engine);
+    assert_eq!(leadership("[cluster]\nleadership = \"engine\""), Leadership::Engine);
+    let text = "[cluster]\nleadership = \"etcd\"\netcd = [\"http://a:2379\", \"https://b:2379\"]\n\
+                etcd_user = \"weir\"\netcd_password = \"geheim\"\netcd_ca = \"ca.pem\"\nlease_seconds = 3";
+    let Leadership::Etcd(etcd) = leadership(text) else { panic!("not etcd") };
+    assert_eq!(etcd.endpoints, ["http://a:2379", "https://b:2379"]);
+    assert_eq!(etcd.login, Some(("weir".to_owned(), Secret::new("geheim".to_owned()))));
+    assert!(etcd.ca.unwrap().ends_with("ca.pem") && etcd.client.is_none());
+    assert_eq!(etcd.lease, Duration::from_secs(3));
+    let etcd = "[cluster]\nleadership = \"etcd\"\n";
+    check(etcd, &[(2, "no etcd is named")]);
+    check(&format!("{etcd}etcd = []"), &[(3, "names 0 addresses")]);
+    check(
+        &format!("{etcd}etcd = \"http://a:1\""),
+        &[(3, "names 0 addresses"), (3, "must be a list")],
+    );
+    check(&format!("{etcd}etcd = [5]"), &[(3, "names 0 addresses"), (3, "holds an integer")]);
+    check(&format!("{etcd}etcd = [\"a:2379\"]"), &[(3, "no address of etcd")]);
+    let text = format!("{etcd}etcd = [\"http://a:1\"]\netcd_cert = \"c.pem\"\nlease_seconds = 1");
+    check(&text, &[(1, "belong together"), (5, "out of its range")]);
+    check("[cluster]\nlease_seconds = 5", &[(2, "means nothing")]);
+    check("[cluster]\nleadership = \"zookeeper\"", &[(2, "means nothing here")]);
+}
+
+#[test]
 fn a_cluster_needs_nothing_but_its_name_in_brackets() {
     let config = parse("[cluster]").unwrap();
     assert_eq!(

@@ -196,6 +196,8 @@ pub struct Cluster {
     pub failover: bool,
     /// `failover_seconds`: how long the primary must not answer before it is given up; default 5.
     pub patience: Duration,
+    /// `leadership`: where it is kept which Weir may change the cluster; default "engine".
+    pub leadership: Leadership,
     /// `docker_host`; default DOCKER_HOST or the local socket.
     pub docker_host: Option<String>,
     /// `port_base`: node n is published on 127.0.0.1 at port_base + n - 1 (primary first); default 13301.
@@ -204,4 +206,27 @@ pub struct Cluster {
     pub options: Vec<(String, String)>,
     /// `memory_mb` of InnoDB's buffer pool, each node; default 256.
     pub buffer_pool_mb: u32,
+}
+
+/// Where it is kept which of several Weirs leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Leadership {
+    /// In the Docker Engine, by a container that lives as long as its holder's connection.
+    Engine,
+    Etcd(Etcd),
+}
+
+/// The keys `etcd..` and `lease_seconds` of `[cluster]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Etcd {
+    /// `etcd`: its addresses, as "http://127.0.0.1:2379".
+    pub endpoints: Vec<String>,
+    /// `etcd_user` and `etcd_password` (`_file`, `_env`), where etcd asks for them.
+    pub login: Option<(String, Secret)>,
+    /// `etcd_ca`: PEM file of the authorities for https addresses.
+    pub ca: Option<PathBuf>,
+    /// `etcd_cert` and `etcd_key`: PEM files, where etcd asks for a certificate.
+    pub client: Option<(PathBuf, PathBuf)>,
+    /// `lease_seconds`, 2 to 300: after so long without a word from its holder another may lead; default 10.
+    pub lease: Duration,
 }

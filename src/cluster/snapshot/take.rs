@@ -9,11 +9,12 @@ use crate::cluster::accounts::{self, ROOT};
 use crate::cluster::archive;
 use crate::cluster::docker::{Engine, LayerSpec, Made};
 use crate::cluster::error::ClusterError;
+use crate::cluster::lease::Right;
 use crate::cluster::node::{self, LABEL_CLUSTER, MYSQL_PORT, MYSQL_UID, ROOT_PASSWORD_FILE};
 use crate::cluster::progress::Progress;
 use crate::cluster::server;
 use crate::cluster::sql::{self, Client};
-use crate::cluster::state::{self, Lock};
+use crate::cluster::state;
 use crate::cluster::view::NodeView;
 use crate::cluster::world::World;
 use crate::config::Secret;
@@ -99,8 +100,8 @@ async fn ready_donor(world: &World, donor: &NodeView) -> Result<Source, ClusterE
     let mut client = world.root_now(number).await?;
     if !plugins(&mut client).await?.iter().any(|(name, _)| name == "clone") {
         // While super_read_only is off, nobody else may be moving roles.
-        let _lock = Lock::wait(&world.state_dir, &world.cluster.name).await?;
-        install_clone(&mut client).await?;
+        let right = Right::wait(&world.cluster, &world.state_dir).await?;
+        right.during(install_clone(&mut client)).await?;
     }
     let plugins = plugins(&mut client).await?;
     let has_tls = server::has_tls(&mut client).await?;
