@@ -44,16 +44,10 @@ impl Fixture {
             name: format!("weirnodes{pid}{test}"),
             replicas,
             image: std::env::var("WEIR_MYSQL_IMAGE").unwrap_or_else(|_| IMAGE.to_owned()),
-            application_user: "app".to_owned(),
-            application_password: None,
             database: "app_data".to_owned(),
-            semi_sync: true,
-            failover: true,
-            patience: Duration::from_secs(5),
-            docker_host: None,
             port_base: stripe + OFFSET.fetch_add(10, Ordering::Relaxed),
-            options: Vec::new(),
             buffer_pool_mb: 64,
+            ..Cluster::default()
         };
         Self { wanted, dir: tempfile::tempdir().unwrap() }
     }

@@ -44,16 +44,10 @@ impl Fixture {
             name: format!("weirsnap{pid}{test}"),
             replicas,
             image: std::env::var("WEIR_MYSQL_IMAGE").unwrap_or_else(|_| IMAGE.to_owned()),
-            application_user: "app".to_owned(),
-            application_password: None,
             database: "app_data".to_owned(),
-            semi_sync: true,
-            failover: true,
-            patience: Duration::from_secs(5),
-            docker_host: None,
             port_base: stripe + OFFSET.fetch_add(10, Ordering::Relaxed),
-            options: Vec::new(),
             buffer_pool_mb: 64,
+            ..Cluster::default()
         };
         Self { wanted, dir: tempfile::tempdir().unwrap() }
     }
@@ -361,7 +355,7 @@ async fn check_ends(fixture: &Fixture, one: &Started, two: &Started) {
 
     // The cluster takes its copies along; its snapshots can be run without it.
     fixture.run(RunRequest { snapshot: "moment", ..RunRequest::default() }).await.unwrap();
-    let all = cluster::inventory(wanted).await.unwrap();
+    let all = cluster::inventory(wanted, fixture.state_dir()).await.unwrap();
     assert!(all.iter().any(|line| line.contains(".copy.moment-1")), "{all:?}");
     cluster::destroy(wanted, dir, &Silent).await.unwrap();
     assert_eq!(fixture.containers("copy"), "");

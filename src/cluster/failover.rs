@@ -1,12 +1,14 @@
 //! The primary is dead: which replica takes its place, and how. The decision is pure.
 //!
 //! Signals: Weir's probes fail, no replica hears the primary any more, and the engine's word on its container.
-//! The order of the steps keeps the promise: the old primary is cut off and its container removed *before*
+//! The order of the steps keeps the promise: the old primary is cut off and ended *before*
 //! anybody takes its place; the replica with the most transactions executes all it received; it is
-//! written down; then it may be written to. The old primary's volume stays.
+//! written down; then it may be written to. The old primary's data stays: its volume or folder, and with data in
+//! the container's own layer the container, killed and outside of the network.
 
 use std::time::Duration;
 
+use crate::config::Data;
 use crate::gtid::GtidSet;
 
 use super::accounts;
@@ -215,11 +217,14 @@ async fn everything(client: &mut Client) -> Result<GtidSet, ClusterError> {
 }
 
 /// The old primary can neither be reached nor write: its network goes first, since that works whatever
-/// state it is in; then the container, killed. Its volume stays.
+/// state it is in; then the container, killed. Its data stays.
 async fn fence(world: &World, old: u32) -> Result<(), ClusterError> {
     let name = world.name(old);
     world.engine.disconnect(&super::node::network_name(&world.cluster.name), &name).await?;
     world.engine.wake(&name).await?;
+    if *world.place(old) == Data::Container {
+        return world.engine.kill(&name).await;
+    }
     world.engine.remove_container(&name).await
 }
 

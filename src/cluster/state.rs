@@ -4,6 +4,7 @@
 //! is made with what it says. Losing it means losing the key to the data, so nothing here ever writes
 //! over a file that it could not read.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Cluster, Secret};
+use crate::config::{Cluster, Data, Secret};
 
 use super::error::ClusterError;
 
@@ -53,6 +54,9 @@ pub struct State {
     pub down: bool,
     /// Nodes whose data was given up and is being copied anew; a copy that was cut off is seen by this.
     pub renewing: Vec<u32>,
+    /// Where each node's data is; written down before anything is there. A node that is not here is one of an
+    /// older Weir, or yet to be made.
+    pub places: BTreeMap<u32, Data>,
     /// Whether the file lacks something that was made up while it was read.
     incomplete: bool,
 }
@@ -85,6 +89,27 @@ struct Raw {
     down: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     renewing: Vec<u32>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    places: BTreeMap<u32, Place>,
+}
+
+/// A place as text.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+struct Place(Data);
+
+impl TryFrom<String> for Place {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Data::parse(&text).map(Self).ok_or("no place for data")
+    }
+}
+
+impl From<Place> for String {
+    fn from(Place(data): Place) -> Self {
+        data.to_string()
+    }
 }
 
 impl State {
@@ -117,6 +142,11 @@ impl State {
         Self::from_raw(raw).map(Some)
     }
 
+    /// Where node `number` has its data, or shall have it.
+    pub(super) fn place<'a>(&'a self, cluster: &'a Cluster, number: u32) -> &'a Data {
+        self.places.get(&number).unwrap_or(&cluster.data)
+    }
+
     /// A new state with fresh passwords; nothing is written yet.
     pub fn generate(cluster: &Cluster) -> Result<Self, ClusterError> {
         Ok(Self {
@@ -133,6 +163,7 @@ impl State {
             deposed: None,
             down: false,
             renewing: Vec::new(),
+            places: BTreeMap::new(),
             incomplete: false,
         })
     }
@@ -156,6 +187,7 @@ impl State {
             deposed: self.deposed,
             down: self.down,
             renewing: self.renewing.clone(),
+            places: self.places.iter().map(|(n, place)| (*n, Place(place.clone()))).collect(),
         };
         let text = serde_json::to_string_pretty(&raw)
             .map_err(|error| failed("cannot write", &path, &error))?;
@@ -189,6 +221,7 @@ impl State {
         Ok(Self {
             donor,
             renewing: raw.renewing,
+            places: raw.places.into_iter().map(|(n, Place(place))| (n, place)).collect(),
             incomplete,
             root: Secret::new(raw.root_password),
             replication: Secret::new(raw.replication_password),
@@ -308,6 +341,7 @@ mod tests {
         state.primary = Some(2);
         state.epoch = 7;
         state.down = true;
+        state.places = [(1, Data::Container), (2, Data::Folder("/srv".into()))].into();
         state.save(&state_dir, "t").unwrap();
         let path = State::path(&state_dir, "t");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
@@ -315,6 +349,7 @@ mod tests {
         assert_eq!(again.root, state.root);
         assert_eq!(again.subnet, state.subnet);
         assert_eq!((again.primary, again.epoch, again.down), (Some(2), 7, true));
+        assert_eq!(again.places, state.places);
         assert_eq!(again.server_id_base, u32::from(cluster("t", 1).port_base));
         assert!(State::load(&state_dir, "other").unwrap().is_none());
         State::remove(&state_dir, "t").unwrap();
