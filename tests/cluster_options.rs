@@ -11,9 +11,10 @@
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, OptsBuilder, SslOpts};
@@ -21,7 +22,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tempfile::TempDir;
-use tokio::net::{TcpListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use weir::cluster::{
     self, Change, ClusterError, ClusterView, NodeView, Progress, Silent, State, Step, Which,
 };
@@ -31,6 +32,8 @@ use weir::topology::Role;
 const IMAGE: &str = "weir-mysql:9.7";
 /// The first port that these tests publish nodes on; each test takes ten.
 const FIRST_PORT: u16 = 15_341;
+/// How long a condition may take to come true on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A cluster that is destroyed when the test ends, however it ends.
 struct Fixture {
@@ -196,6 +199,7 @@ async fn data_in_a_folder_then_in_the_container() {
 
     let view = Box::pin(moves_into_the_container(&mut fixture, &base, &view)).await;
     Box::pin(containers_with_data_stay(&mut fixture, &view)).await;
+    Box::pin(failover_keeps_the_container(&fixture)).await;
 
     let listed = cluster::inventory(&fixture.wanted, fixture.state_dir()).await.unwrap().join("\n");
     let folder = format!("folder {}", base.join(fixture.name(1)).display());
@@ -213,16 +217,21 @@ fn configured(fixture: &Fixture, base: &Path) -> Cluster {
     let file = "[client]\nport = 1\n[mysqld]\nmax_connections = 77 # enough\ncollation-server = latin1_bin\n\
                 character-set-server = latin1\n";
     std::fs::write(dir.join("my.cnf"), file).unwrap();
-    let Cluster { name, image, port_base, .. } = &fixture.wanted;
-    let text = format!(
-        "[cluster]\nname = {name:?}\nimage = {image:?}\nport_base = {port_base}\nreplicas = 1\nmemory_mb = 64\n\
-         data = \"{}\"\noption_file = \"my.cnf\"\nsemi_sync_timeout_ms = 4000\napplier_workers = 3\n\
-         [cluster.options]\nauto_increment_increment = 2\n\
-         [cluster.node.2.options]\nauto_increment_offset = 2\nreplica_skip_errors = 1062\n",
-        base.display()
-    );
+    let own = "auto_increment_offset = 2\nreplica_skip_errors = 1062";
+    let text = text(fixture, base.to_str().unwrap(), own);
     let env = |_: &str| None;
     Config::from_toml_str(&text, "proxy.toml", dir, &env).unwrap().cluster.unwrap()
+}
+
+/// `[cluster]` with these options of node 2.
+fn text(fixture: &Fixture, data: &str, own: &str) -> String {
+    let Cluster { name, image, port_base, .. } = &fixture.wanted;
+    format!(
+        "[cluster]\nname = {name:?}\nimage = {image:?}\nport_base = {port_base}\nreplicas = 1\nmemory_mb = 64\n\
+         data = {data:?}\noption_file = \"my.cnf\"\nsemi_sync_timeout_ms = 4000\napplier_workers = 3\n\
+         failover_seconds = 0.5\n[cluster.options]\nauto_increment_increment = 2\n\
+         [cluster.node.2.options]\n{own}\n"
+    )
 }
 
 /// Nothing is made where it does not belong, and nobody's folder is taken.
@@ -261,7 +270,7 @@ async fn options_arrived(fixture: &Fixture, view: &ClusterView) {
     assert!(notes[0].starts_with("replica_skip_errors = 1062 in [cluster.node.2.options]:"));
     // Semi-sync limits are set without a restart.
     let mut more = fixture.wanted.clone();
-    more.semi_sync_timeout = std::time::Duration::from_secs(9);
+    more.semi_sync_timeout = Duration::from_secs(9);
     let plan = cluster::preview(&more, fixture.state_dir()).await.unwrap();
     assert_eq!(plan.steps, [Step::LimitSemiSync(1), Step::LimitSemiSync(2)]);
 }
@@ -317,6 +326,52 @@ async fn containers_with_data_stay(fixture: &mut Fixture, before: &ClusterView) 
     assert_ne!(view.nodes[1].container_id, before.nodes[1].container_id);
     assert_eq!(fixture.ask(&view.nodes[1], "SELECT @@max_connections").await, "78");
     assert_eq!(fixture.rows(&view).await, ["1", "1"]);
+}
+
+/// The data of the old primary goes with its container, so that is fenced without being removed.
+async fn failover_keeps_the_container(fixture: &Fixture) {
+    let (dir, name) = (fixture.state_dir(), fixture.name(2));
+    cluster::switchover_alone(&fixture.wanted, dir, Some(&name), &Silent).await.unwrap();
+    let before = cluster::observe(&fixture.wanted, dir).await.unwrap();
+    assert_eq!(before.nodes[1].role, Role::Primary);
+    let port = fixture.wanted.port_base + 9;
+    let cluster = text(fixture, "container", "max_connections = 78");
+    let text = format!(
+        "[proxy]\nlisten = \"127.0.0.1:{port}\"\nstate_dir = \".\"\nworkers = 1\n[monitor]\ntimeout_ms = 300\n\
+         {cluster}"
+    );
+    std::fs::write(dir.join("proxy.toml"), text).unwrap();
+    let log = std::fs::File::create(dir.join("log")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+    command.args(["serve", "--config"]).arg(dir.join("proxy.toml")).env("WEIR_LOG", "info");
+    let mut weir = command.stderr(log).stdout(Stdio::null()).spawn().unwrap();
+    let log = || std::fs::read_to_string(dir.join("log")).unwrap();
+    until("Weir to serve", log, async || TcpStream::connect(("127.0.0.1", port)).await.is_ok())
+        .await;
+    docker(&["pause", &name]);
+    until("node 1 to lead", log, async || {
+        let view = cluster::observe(&fixture.wanted, dir).await.unwrap();
+        view.problems.is_empty()
+            && view.nodes[0].role == Role::Primary
+            && view.nodes[1].container_id == before.nodes[1].container_id
+            && view.nodes[1].replication.is_some()
+    })
+    .await;
+    weir.kill().unwrap();
+    weir.wait().unwrap();
+    assert!(log().contains("failed over"), "{}", log());
+    let view = fixture.up().await.unwrap();
+    assert_eq!(view.nodes[1].container_id, before.nodes[1].container_id);
+    assert_eq!(fixture.rows(&view).await, ["1", "1"]);
+}
+
+/// Asks again and again; after [`PATIENCE`] it is an error that shows the log.
+async fn until(what: &str, log: impl Fn() -> String, mut ask: impl AsyncFnMut() -> bool) {
+    let started = Instant::now();
+    while !ask().await {
+        assert!(started.elapsed() < PATIENCE, "waited too long for {what}:\n{}", log());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 /// The engine of this host as one on another: by TCP with TLS, at an address that is no loopback.
