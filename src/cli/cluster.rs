@@ -144,7 +144,7 @@ async fn down(config: &Config, cluster: &Cluster) -> anyhow::Result<()> {
 }
 
 async fn destroy(config: &Config, cluster: &Cluster, yes: bool) -> anyhow::Result<()> {
-    let all = cluster::inventory(cluster).await?;
+    let all = cluster::inventory(cluster, &config.proxy.state_dir).await?;
     if !yes && !all.is_empty() && !confirmed(cluster, &all)? {
         bail!("nothing was removed");
     }

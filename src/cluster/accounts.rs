@@ -1,5 +1,7 @@
 //! The accounts of a cluster and what they may do, as SQL. Pure.
 //!
+//! With the engine on another host than Weir, `root`, `weir_monitor` and `weir_clone` may come from anywhere.
+//!
 //! | account | from | may |
 //! |---|---|---|
 //! | `root` | the node itself, the cluster's network | everything; Weir's own changes |
@@ -24,6 +26,8 @@ pub(super) const ALL: u64 = 5;
 #[derive(Debug, Clone)]
 pub(super) struct Accounts {
     pub subnet: Subnet,
+    /// Weir itself is on another host, and comes from an address that is not known beforehand.
+    pub remote: bool,
     pub replication: Secret,
     pub monitor: Secret,
     pub donor: Secret,
@@ -38,8 +42,9 @@ impl Accounts {
     pub(super) fn statements(&self) -> Vec<String> {
         let inside = self.subnet.account_host();
         let replication = account(REPLICATION, &inside);
-        let monitor = account(MONITOR, &inside);
-        let donor = account(DONOR, &inside);
+        let weirs = self.weirs_host();
+        let monitor = account(MONITOR, &weirs);
+        let donor = account(DONOR, &weirs);
         let application = account(&self.application_user, "%");
         let mut all = vec![format!("CREATE DATABASE IF NOT EXISTS {}", name(&self.database))];
         all.extend(with_password(&replication, &self.replication));
@@ -62,7 +67,7 @@ impl Accounts {
         let inside = self.subnet.account_host();
         format!(
             "SELECT (SELECT COUNT(*) FROM mysql.user WHERE (user = {} AND host = {inside}) OR (user = {} AND \
-             host = {inside}) OR (user = {} AND host = {inside}) OR (user = {} AND host = '%')) + (SELECT \
+             host = {weirs}) OR (user = {} AND host = {weirs}) OR (user = {} AND host = '%')) + (SELECT \
              COUNT(*) FROM information_schema.schemata WHERE schema_name = {})",
             string(REPLICATION),
             string(MONITOR),
@@ -70,7 +75,13 @@ impl Accounts {
             string(&self.application_user),
             string(&self.database),
             inside = string(&inside),
+            weirs = string(&self.weirs_host()),
         )
+    }
+
+    /// Where the accounts that Weir itself logs in with may come from.
+    fn weirs_host(&self) -> String {
+        if self.remote { "%".to_owned() } else { self.subnet.account_host() }
     }
 }
 
@@ -113,6 +124,7 @@ mod tests {
     fn accounts() -> Accounts {
         Accounts {
             subnet: Subnet::parse("172.20.0.0/16").unwrap(),
+            remote: false,
             replication: Secret::new("r".to_owned()),
             monitor: Secret::new("m".to_owned()),
             donor: Secret::new("d".to_owned()),
@@ -135,6 +147,18 @@ mod tests {
         }
         assert_eq!(all.matches("GRANT ALL").count(), 1);
         assert!(!all.contains("GRANT OPTION") && !all.contains("SUPER"));
+    }
+
+    #[test]
+    fn from_another_host_weir_may_come_from_anywhere() {
+        let remote = Accounts { remote: true, ..accounts() };
+        let all = remote.statements().join("\n");
+        for account in ["'weir_monitor'@'%'", "'weir_clone'@'%'", "'weir_replication'@'172.20.0.0/"]
+        {
+            assert!(all.contains(account), "{all}");
+        }
+        assert_eq!(remote.count_query().matches("host = '%'").count(), 3);
+        assert_eq!(accounts().count_query().matches("host = '%'").count(), 1);
     }
 
     #[test]

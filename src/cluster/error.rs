@@ -28,8 +28,17 @@ pub enum ClusterError {
     )]
     ImageMissing { image: String, cause: String },
 
+    #[error("{path}, a place for data, cannot be used: {cause}. {remedy}")]
+    Folder { path: PathBuf, cause: String, remedy: String },
+
     #[error(
-        "port {port} of 127.0.0.1, wanted for {node}, is taken: {cause}. Stop what listens there, or \
+        "image {image} is not there, and pull = \"never\" in [cluster]. Load it (docker load, docker build), or \
+         let it be pulled"
+    )]
+    ImageNotPulled { image: String },
+
+    #[error(
+        "port {port} of the engine's host, wanted for {node}, is taken: {cause}. Stop what listens there, or \
          choose another port_base in [cluster]"
     )]
     PortTaken { port: u16, node: String, cause: String },
@@ -86,8 +95,7 @@ pub enum ClusterError {
     NoClonePlugin { node: String, lacks: String, cause: String },
 
     #[error(
-        "the server of image {image} refuses its options: {words}. Correct {option} in [cluster.options] \
-         or [cluster]; nothing was started"
+        "the server of image {image} refuses its options: {words}. Correct {option}; nothing was started"
     )]
     Options { image: String, words: String, option: String },
 
@@ -113,10 +121,10 @@ pub enum ClusterError {
     State { doing: &'static str, path: PathBuf, cause: String },
 
     #[error(
-        "the cluster's data is there ({volumes}) but {path}, which holds its passwords, is not. Put the \
+        "the cluster's data is there ({places}) but {path}, which holds its passwords, is not. Put the \
          file back, or remove the data with `weir cluster destroy`"
     )]
-    StateLost { path: PathBuf, volumes: String },
+    StateLost { path: PathBuf, places: String },
 
     #[error("cluster {name} has not been made yet ({path} does not exist). Run `weir cluster up`")]
     NotBuilt { name: String, path: PathBuf },

@@ -1,12 +1,14 @@
 //! The primary is dead: which replica takes its place, and how. The decision is pure.
 //!
 //! Signals: Weir's probes fail, no replica hears the primary any more, and the engine's word on its container.
-//! The order of the steps keeps the promise: the old primary is cut off and its container removed *before*
+//! The order of the steps keeps the promise: the old primary is cut off and ended *before*
 //! anybody takes its place; the replica with the most transactions executes all it received; it is
-//! written down; then it may be written to. The old primary's volume stays.
+//! written down; then it may be written to. The old primary's data stays: its volume or folder, and with data in
+//! the container's own layer the container, killed and outside of the network.
 
 use std::time::Duration;
 
+use crate::config::Data;
 use crate::gtid::GtidSet;
 
 use super::accounts;
@@ -101,7 +103,7 @@ pub(super) async fn fail_over(
     progress.begin(&format!("cut {} off", world.name(old)));
     world.check().await?;
     if let Some(victim) = victim {
-        fence(world, &victim).await?;
+        fence(world, old, &victim).await?;
     }
     progress.end();
     // Nothing comes any more: what they have now is all.
@@ -260,10 +262,13 @@ async fn everything(client: &mut Client) -> Result<GtidSet, ClusterError> {
 }
 
 /// The old primary can neither be reached nor write: its network goes first, since that works whatever
-/// state it is in; then the container, killed. Its volume stays.
-async fn fence(world: &World, container: &str) -> Result<(), ClusterError> {
+/// state it is in; then the container, killed. Its data stays.
+async fn fence(world: &World, old: u32, container: &str) -> Result<(), ClusterError> {
     world.engine.disconnect(&super::node::network_name(&world.cluster.name), container).await?;
     world.engine.wake(container).await?;
+    if *world.place(old) == Data::Container {
+        return world.engine.kill(container).await;
+    }
     world.engine.remove_container(container).await
 }
 

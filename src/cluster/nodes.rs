@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::config;
+use crate::config::{self, Data, Pull};
 
 use super::clone;
 use super::error::ClusterError;
@@ -31,9 +31,9 @@ const CAUGHT_UP_SECONDS: u32 = 5;
 /// What to do with one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// Take it out of the cluster, with its container and volume.
+    /// Take it out of the cluster, with its container and data.
     Remove,
-    /// Make container and volume anew and copy the data into it.
+    /// Make container and data anew, where `[cluster] data` says.
     Replace,
     /// Copy the data anew, in place.
     Reclone,
@@ -73,7 +73,11 @@ pub async fn losses(
     let allowed = allow(&world, &facts, change, name)?;
     let mut all = match change {
         Change::Remove | Change::Replace => {
-            vec![format!("container {name}"), format!("volume {name}, with its data")]
+            let place = format!("{}, with its data", world.place_text(allowed.number));
+            match world.place(allowed.number) {
+                Data::Container => vec![place],
+                Data::Volume | Data::Folder(_) => vec![format!("container {name}"), place],
+            }
         }
         Change::Reclone => vec![format!("the data of {name}")],
     };
@@ -120,7 +124,8 @@ async fn change_in(
     if change == Change::Reclone && answers(&facts, number) {
         clone::prepare(world, number).await?;
     }
-    for step in steps(&facts, change, &allowed) {
+    let place = world.place(number).clone();
+    for step in steps(&facts, change, &allowed, &place) {
         take(world, step, progress).await?;
     }
     let facts = if change == Change::Remove {
@@ -133,30 +138,24 @@ async fn change_in(
 }
 
 /// Up to the point from where on `up` does the rest.
-fn steps(facts: &Facts, change: Change, allowed: &Allowed) -> Vec<Step> {
+fn steps(facts: &Facts, change: Change, allowed: &Allowed, place: &Data) -> Vec<Step> {
     let number = allowed.number;
-    match change {
-        Change::Remove if facts.nodes.len() == 2 => vec![
-            // The last replica: nobody would be left to acknowledge.
-            Step::SemiSyncSource { node: allowed.primary, on: false },
-            Step::StopContainer(number),
-            Step::RemoveContainer(number),
-            Step::RemoveVolume(number),
-        ],
-        Change::Remove => vec![
-            Step::StopContainer(number),
-            Step::RemoveContainer(number),
-            Step::RemoveVolume(number),
-        ],
-        Change::Replace => vec![
-            Step::CheckOptions,
-            Step::GiveUpData(number),
-            Step::StopContainer(number),
-            Step::RemoveContainer(number),
-            Step::RemoveVolume(number),
-        ],
-        Change::Reclone => vec![Step::GiveUpData(number)],
+    let mut away = vec![Step::StopContainer(number), Step::RemoveContainer(number)];
+    match place {
+        Data::Volume => away.push(Step::RemoveVolume(number)),
+        Data::Folder(_) => away.push(Step::RemoveFolder(number)),
+        Data::Container => {}
     }
+    let before = match change {
+        // The last replica: nobody would be left to acknowledge.
+        Change::Remove if facts.nodes.len() == 2 => {
+            vec![Step::SemiSyncSource { node: allowed.primary, on: false }]
+        }
+        Change::Remove => Vec::new(),
+        Change::Replace => vec![Step::CheckOptions, Step::GiveUpData(number)],
+        Change::Reclone => return vec![Step::GiveUpData(number)],
+    };
+    before.into_iter().chain(away).collect()
 }
 
 fn answers(facts: &Facts, number: u32) -> bool {
@@ -164,7 +163,8 @@ fn answers(facts: &Facts, number: u32) -> bool {
 }
 
 /// Restarts nodes in order, each waited for until it serves again, a replica until it has caught up. A
-/// container of another image or of other options than wanted is made anew on the same volume.
+/// container of another image or of other options than wanted is made anew around the same data; one that holds
+/// its data itself gets a copy of the primary's.
 ///
 /// # Errors
 /// [`ClusterError::NoSuchNode`]; [`ClusterError::Options`] before anything is stopped; what the engine or a
@@ -206,7 +206,14 @@ async fn restart_in(
             .is_none_or(|made| provision::is_outdated(world, number, made))
     };
     let anew: Vec<u32> = numbers.iter().copied().filter(|number| outdated(*number)).collect();
+    let holds_data = |world: &World, number: u32| *world.place(number) == Data::Container;
     if !anew.is_empty() {
+        if facts.nodes.len() == 1 && anew.iter().any(|number| holds_data(world, *number)) {
+            return Err(only_copy(world, "making the container anew"));
+        }
+        if world.cluster.pull == Pull::Always {
+            take(world, Step::PullImage, progress).await?;
+        }
         take(world, Step::CheckOptions, progress).await?;
     }
     for number in numbers {
@@ -215,7 +222,15 @@ async fn restart_in(
             Box::pin(switchover::within(world, None, traffic, progress)).await?;
             primary = world.state.primary;
         }
-        restart_one(world, number, anew.contains(&number), progress).await?;
+        match (anew.contains(&number), primary) {
+            (true, Some(primary)) if holds_data(world, number) => {
+                Box::pin(copy_again(world, number, primary, progress)).await?;
+            }
+            (true, None) if holds_data(world, number) => {
+                return Err(no_primary(world, "restarting a node that holds its data itself"));
+            }
+            (anew, _) => restart_one(world, number, anew, progress).await?,
+        }
         if let Some(primary) = primary.filter(|primary| *primary != number) {
             let step = Step::StartReplication { node: number, source: primary };
             take(world, step, progress).await?;
@@ -239,6 +254,46 @@ async fn restart_one(
     }
     take(world, Step::StartContainer(number), progress).await?;
     take(world, Step::WaitHealthy(number), progress).await
+}
+
+/// A container that holds its data is made anew: the data goes with it and comes again from the primary.
+async fn copy_again(
+    world: &mut World,
+    number: u32,
+    primary: u32,
+    progress: &dyn Progress,
+) -> Result<(), ClusterError> {
+    let facts = Box::pin(world.look()).await?;
+    let own = own_transactions(world, &facts, &Allowed { number, primary }).await?;
+    if let Some(own) = own {
+        return Err(ClusterError::Refused {
+            doing: format!("making the container of {} anew", world.name(number)),
+            cause: format!("its data would go with it, and with that {own}"),
+            remedy: format!(
+                "Save them if they are wanted, then `weir cluster replace {}`",
+                world.name(number)
+            ),
+        });
+    }
+    clone::prepare(world, primary).await?;
+    for step in
+        [Step::GiveUpData(number), Step::StopContainer(number), Step::RemoveContainer(number)]
+    {
+        take(world, step, progress).await?;
+    }
+    provision::reconcile(world, progress).await.map(|_| ())
+}
+
+fn only_copy(world: &World, doing: &str) -> ClusterError {
+    ClusterError::Refused {
+        doing: doing.to_owned(),
+        cause: format!(
+            "cluster {} has one node only, and the container holds its data",
+            world.cluster.name
+        ),
+        remedy: "Add a replica first (replicas = 1 in [cluster], then `weir cluster up`)"
+            .to_owned(),
+    }
 }
 
 async fn wait_caught_up(

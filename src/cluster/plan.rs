@@ -6,6 +6,7 @@
 
 use super::error::ClusterError;
 use super::node;
+use crate::config::Pull;
 
 /// What a blank replica may replay from the binary logs; beyond that copying the data is quicker.
 const REPLAY_MOST_BYTES: u64 = 64 << 20;
@@ -21,6 +22,8 @@ pub enum Step {
     CheckOptions,
     CreateNetwork,
     CreateVolume(u32),
+    /// A folder of the engine's host, made and checked.
+    PrepareFolder(u32),
     CreateContainer(u32),
     StartContainer(u32),
     /// Until the server lets root in.
@@ -30,6 +33,8 @@ pub enum Step {
     RemoveContainer(u32),
     /// With the data; only on an operator's word.
     RemoveVolume(u32),
+    /// The same of a folder of the host.
+    RemoveFolder(u32),
     /// Write down that the node's data is given up, on an operator's word: from then on it is copied anew.
     GiveUpData(u32),
     /// Replace what the node has, which is nothing or given up, by a copy of the donor's data.
@@ -40,6 +45,8 @@ pub enum Step {
     /// Forget GTIDs of an *empty* server's own first start; checked again right before.
     ClearHistory(u32),
     InstallSemiSync(u32),
+    /// How many receipts a commit waits for, and how long, when the node is the primary.
+    LimitSemiSync(u32),
     /// On the primary, from where they replicate.
     CreateAccounts(u32),
     SetReadOnly(u32),
@@ -74,12 +81,14 @@ impl Step {
                 | Self::CheckOptions
                 | Self::CreateNetwork
                 | Self::CreateVolume(_)
+                | Self::PrepareFolder(_)
                 | Self::CreateContainer(_)
                 | Self::StartContainer(_)
                 | Self::WaitHealthy(_)
                 | Self::StopContainer(_)
                 | Self::RemoveContainer(_)
                 | Self::RemoveVolume(_)
+                | Self::RemoveFolder(_)
                 | Self::GiveUpData(_)
         )
     }
@@ -92,18 +101,21 @@ impl Step {
             Self::CheckOptions => "check mysqld's options".to_owned(),
             Self::CreateNetwork => format!("create network {}", node::network_name(cluster)),
             Self::CreateVolume(n) => format!("create volume {}", name(n)),
+            Self::PrepareFolder(n) => format!("prepare the data folder of {}", name(n)),
             Self::CreateContainer(n) => format!("create container {}", name(n)),
             Self::StartContainer(n) => format!("start container {}", name(n)),
             Self::WaitHealthy(n) => format!("wait until {} answers", name(n)),
             Self::StopContainer(n) => format!("stop {}", name(n)),
             Self::RemoveContainer(n) => format!("remove container {}", name(n)),
             Self::RemoveVolume(n) => format!("remove volume {} with its data", name(n)),
+            Self::RemoveFolder(n) => format!("remove the data folder of {}", name(n)),
             Self::GiveUpData(n) => format!("give up the data of {}", name(n)),
             Self::Clone { node, donor } => {
                 format!("copy the data of {} to {}", name(donor), name(node))
             }
             Self::ClearHistory(n) => format!("clear the first start's history on {}", name(n)),
             Self::InstallSemiSync(n) => format!("install the semi-sync plugins on {}", name(n)),
+            Self::LimitSemiSync(n) => format!("set acknowledgements and timeout on {}", name(n)),
             Self::CreateAccounts(n) => {
                 format!("create the accounts and the database on {}", name(n))
             }
@@ -132,6 +144,9 @@ pub struct Wanted {
     /// How many: the primary and the replicas.
     pub nodes: u32,
     pub semi_sync: bool,
+    pub semi_sync_limits: SemiSyncLimits,
+    /// When the image is fetched.
+    pub pull: Pull,
     /// The node that was written down as the primary; it is, unless the servers say otherwise.
     pub primary: Option<u32>,
 }
@@ -147,9 +162,22 @@ pub struct Seen {
     pub renewing: Vec<u32>,
 }
 
+/// What a node has its data in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Place {
+    #[default]
+    Volume,
+    Folder,
+    /// The container's own layer.
+    Container,
+}
+
 /// One node as seen; nothing of it exists by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NodeSeen {
+    /// Where its data is, or shall be.
+    pub place: Place,
+    /// Whether that place is there.
     pub volume: bool,
     pub container: Life,
     /// What the server said, when it lets root in.
@@ -207,6 +235,16 @@ pub struct SemiSync {
     /// Both are installed and the replica's side is on.
     pub ready: bool,
     pub source_on: bool,
+    pub limits: SemiSyncLimits,
+}
+
+/// For commits on a primary.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SemiSyncLimits {
+    /// Receipts that each waits for.
+    pub acks: u32,
+    /// How long it waits.
+    pub timeout_ms: u64,
 }
 
 /// What to do, in order.
@@ -229,7 +267,7 @@ pub fn plan(wanted: Wanted, seen: &Seen) -> Result<Plan, ClusterError> {
         })
         .collect();
     let mut steps = Vec::new();
-    engine_steps(seen, &nodes, &mut steps);
+    engine_steps(wanted, seen, &nodes, &mut steps);
     let Some(servers) = servers(&nodes) else {
         return Ok(Plan { steps, primary: None, complete: false });
     };
@@ -260,8 +298,9 @@ pub fn apparent_primary(seen: &Seen, recorded: Option<u32>) -> Option<u32> {
 }
 
 /// Everything that has to exist and run before a server can be asked.
-fn engine_steps(seen: &Seen, nodes: &[(u32, NodeSeen)], steps: &mut Vec<Step>) {
-    if !seen.image && nodes.iter().any(|(_, node)| node.container == Life::Missing) {
+fn engine_steps(wanted: Wanted, seen: &Seen, nodes: &[(u32, NodeSeen)], steps: &mut Vec<Step>) {
+    let makes = nodes.iter().any(|(_, node)| node.container == Life::Missing);
+    if makes && (!seen.image || wanted.pull == Pull::Always) {
         steps.push(Step::PullImage);
     }
     if !seen.network {
@@ -270,7 +309,9 @@ fn engine_steps(seen: &Seen, nodes: &[(u32, NodeSeen)], steps: &mut Vec<Step>) {
     let mut each = |wants: &dyn Fn(&NodeSeen) -> bool, step: &dyn Fn(u32) -> Step| {
         steps.extend(nodes.iter().filter(|(_, node)| wants(node)).map(|(number, _)| step(*number)));
     };
-    each(&|node| !node.volume, &Step::CreateVolume);
+    let lacks = |place: Place| move |node: &NodeSeen| !node.volume && node.place == place;
+    each(&lacks(Place::Volume), &Step::CreateVolume);
+    each(&lacks(Place::Folder), &Step::PrepareFolder);
     each(&|node| node.container == Life::Missing, &Step::CreateContainer);
     each(&|node| node.container != Life::Running, &Step::StartContainer);
     each(&|node| node.server.is_none(), &Step::WaitHealthy);
@@ -366,6 +407,11 @@ fn server_steps(
         }
         if lacks_semi_sync(server) {
             steps.push(Step::InstallSemiSync(*number));
+        } else if semi_sync
+            && server.semi_sync.ready
+            && server.semi_sync.limits != wanted.semi_sync_limits
+        {
+            steps.push(Step::LimitSemiSync(*number));
         }
     }
     if let Some((_, server)) = servers.iter().find(|(number, _)| *number == primary) {

@@ -11,6 +11,7 @@ use super::archive;
 use super::clone;
 use super::docker::{Container, Engine};
 use super::error::ClusterError;
+use super::folder;
 use super::node;
 use super::options;
 use super::plan::{self, Plan, Step};
@@ -18,7 +19,8 @@ use super::progress::Progress;
 use super::replication;
 use super::sql::NoLogin;
 use super::subnet::Subnet;
-use super::world::{Facts, World};
+use super::world::{Facts, NodeFacts, World};
+use crate::config::{Data, Pull};
 
 /// Look, plan, do: the engine's part and the servers' part are two rounds; the others are for what
 /// changed meanwhile.
@@ -130,40 +132,63 @@ fn notes(world: &World, facts: &Facts, progress: &dyn Progress) {
         ));
     }
     for node in &facts.nodes {
-        if node
-            .container
-            .as_ref()
-            .is_some_and(|container| is_outdated(world, node.number, container))
-        {
-            progress.note(&format!(
-                "{} was made with another image or other options than [cluster] now says; `weir cluster \
-                 restart --all` applies them",
-                world.name(node.number)
-            ));
+        node_notes(world, node, progress);
+    }
+    for number in world.cluster.nodes.keys() {
+        if !facts.nodes.iter().any(|node| node.number == *number) {
+            progress.note(&format!("[cluster.node.{number}] is for a node that is not there"));
         }
-        let plugins = node.server.as_ref().is_some_and(|server| server.seen.semi_sync.available);
-        if world.cluster.semi_sync && world.cluster.replicas > 0 && !plugins {
-            progress.note(&format!(
-                "{} has no semi-sync plugins in its image: replication is asynchronous",
-                world.name(node.number)
-            ));
-        }
+    }
+    for caution in options::cautions(&world.cluster) {
+        progress.note(&caution);
+    }
+}
+
+fn node_notes(world: &World, node: &NodeFacts, progress: &dyn Progress) {
+    let name = world.name(node.number);
+    let made = node.container.as_ref();
+    if made.is_some_and(|container| is_outdated(world, node.number, container)) {
+        progress.note(&format!(
+            "{name} was made with another image or other options than [cluster] now says; `weir cluster \
+             restart --all` applies them"
+        ));
+    }
+    if node.volume && node.place != world.cluster.data {
+        progress.note(&format!(
+            "{name} keeps its data in {}, not as data = {:?} in [cluster] now says; `weir cluster replace \
+             {name}` moves it there (the primary after a switchover)",
+            world.place_text(node.number),
+            world.cluster.data.to_string()
+        ));
+    }
+    let plugins = node.server.as_ref().is_some_and(|server| server.seen.semi_sync.available);
+    if world.cluster.semi_sync && world.cluster.replicas > 0 && !plugins {
+        progress.note(&format!(
+            "{name} has no semi-sync plugins in its image: replication is asynchronous"
+        ));
     }
 }
 
 async fn run(world: &mut World, step: Step, progress: &dyn Progress) -> Result<(), ClusterError> {
     match step {
-        Step::PullImage => pull_image(&world.engine, &world.cluster.image, progress).await,
+        Step::PullImage => pull(&world.engine, &world.cluster, progress).await,
         Step::CheckOptions => options::check(world).await,
         Step::CreateNetwork => create_network(world).await,
         Step::CreateVolume(number) => {
             // What exists counts as a node; a wrong option should leave none behind.
             options::check(world).await?;
+            world.settle(number).await?;
             let labels = node::labels(&world.cluster.name, number);
             world.engine.create_volume(&world.name(number), labels).await
         }
+        Step::PrepareFolder(number) => {
+            options::check(world).await?;
+            folder::prepare(world, number).await
+        }
         Step::CreateContainer(number) => {
             options::check(world).await?;
+            folder::check(world, number).await?;
+            world.settle(number).await?;
             let spec = spec(world, known_subnet(world)?, number);
             world.engine.create_container(&spec).await
         }
@@ -174,12 +199,20 @@ async fn run(world: &mut World, step: Step, progress: &dyn Progress) -> Result<(
             wait_until_answers(world, number, restarts, progress).await
         }
         Step::StopContainer(number) => world.engine.stop(&world.name(number)).await,
-        Step::RemoveContainer(number) => world.engine.remove_container(&world.name(number)).await,
-        Step::RemoveVolume(number) => world.engine.remove_volume(&world.name(number)).await,
+        Step::RemoveContainer(number) => remove_container(world, number).await,
+        Step::RemoveVolume(number) => {
+            world.engine.remove_volume(&world.name(number)).await?;
+            world.forget_place(number).await
+        }
+        Step::RemoveFolder(number) => {
+            folder::remove(world, number).await?;
+            world.forget_place(number).await
+        }
         Step::GiveUpData(number) => give_up_data(world, number).await,
         Step::Clone { node, donor } => clone::fill(world, node, donor, progress).await,
         Step::ClearHistory(number) => replication::clear_history(world, number).await,
         Step::InstallSemiSync(number) => replication::install_semi_sync(world, number).await,
+        Step::LimitSemiSync(number) => replication::limit_semi_sync(world, number).await,
         Step::CreateAccounts(number) => create_accounts(world, number).await,
         Step::Promote(number) => replication::promote(world, number).await,
         Step::MakeWritable(number) => replication::make_writable(world, number).await,
@@ -195,7 +228,7 @@ async fn run(world: &mut World, step: Step, progress: &dyn Progress) -> Result<(
 }
 
 /// As the plan's own step, before there is a world.
-pub(super) async fn pull(
+pub(super) async fn pull_first(
     cluster: &crate::config::Cluster,
     progress: &dyn Progress,
 ) -> Result<(), ClusterError> {
@@ -204,22 +237,30 @@ pub(super) async fn pull(
         return Err(ClusterError::Stopped { before: text });
     }
     progress.begin(&text);
-    let engine = Engine::connect(cluster.docker_host.as_deref()).await?;
-    pull_image(&engine, &cluster.image, progress).await?;
+    pull(&Engine::connect(cluster).await?, cluster, progress).await?;
     progress.end();
     Ok(())
 }
 
-async fn pull_image(
+async fn pull(
     engine: &Engine,
-    image: &str,
+    cluster: &crate::config::Cluster,
     progress: &dyn Progress,
 ) -> Result<(), ClusterError> {
-    engine.pull(image, &|text| progress.detail(text)).await
+    if cluster.pull == Pull::Never {
+        return Err(ClusterError::ImageNotPulled { image: cluster.image.clone() });
+    }
+    engine.pull(&cluster.image, &|text| progress.detail(text)).await
+}
+
+/// Data in the container's layer goes with it, which must have been given up before.
+async fn remove_container(world: &mut World, number: u32) -> Result<(), ClusterError> {
+    world.engine.remove_container(&world.name(number)).await?;
+    if *world.place(number) == Data::Container { world.forget_place(number).await } else { Ok(()) }
 }
 
 pub(super) fn spec(world: &World, subnet: Subnet, number: u32) -> node::ContainerSpec {
-    node::container(&world.cluster, &world.state, subnet, number)
+    node::container(&world.cluster, &world.state, subnet, number, world.host)
 }
 
 pub(super) fn known_subnet(world: &World) -> Result<Subnet, ClusterError> {
@@ -304,7 +345,9 @@ pub(super) async fn start_container(
     if world.raise_files {
         match world.engine.put(&spec.name, tar.clone()).await {
             // Its making was cut off in the middle, and the engine holds half a container.
-            Err(ClusterError::Engine { cause, .. }) if cause.contains("RWLayer") => {
+            Err(ClusterError::Engine { cause, .. })
+                if cause.contains("RWLayer") && may_be_made_anew(world, number).await? =>
+            {
                 world.engine.remove_container(&spec.name).await?;
                 world.engine.create_container(&spec).await?;
                 world.engine.put(&spec.name, tar.clone()).await?;
@@ -313,19 +356,34 @@ pub(super) async fn start_container(
         }
         match world.engine.start(&spec).await {
             // An engine that is itself limited cannot give more than it has.
-            Err(ClusterError::Engine { cause, .. }) if cause.contains("rlimit") => {
+            Err(ClusterError::Engine { cause, .. })
+                if cause.contains("rlimit") && may_be_made_anew(world, number).await? =>
+            {
                 tracing::debug!(container = spec.name, cause, "limit of open files not raised");
                 world.raise_files = false;
             }
             done => return done,
         }
     }
-    progress.detail("with the engine's own limit of open files");
     spec.open_files = None;
+    if !may_be_made_anew(world, number).await? {
+        world.engine.put(&spec.name, tar).await?;
+        return world.engine.start(&spec).await;
+    }
+    progress.detail("with the engine's own limit of open files");
     world.engine.remove_container(&spec.name).await?;
     world.engine.create_container(&spec).await?;
     world.engine.put(&spec.name, tar).await?;
     world.engine.start(&spec).await
+}
+
+/// Whether no data goes with the container: it is elsewhere, or the container never ran.
+async fn may_be_made_anew(world: &World, number: u32) -> Result<bool, ClusterError> {
+    if *world.place(number) != Data::Container {
+        return Ok(true);
+    }
+    let container = world.engine.container(&world.name(number)).await?;
+    Ok(container.is_none_or(|container| container.status == "created"))
 }
 
 /// Until root gets in. `restarts` is how often the engine had started the container again before.

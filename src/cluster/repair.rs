@@ -177,11 +177,13 @@ fn is_wanted(step: Step) -> bool {
 fn concerns(step: Step) -> Option<u32> {
     match step {
         Step::CreateVolume(node)
+        | Step::PrepareFolder(node)
         | Step::CreateContainer(node)
         | Step::StartContainer(node)
         | Step::WaitHealthy(node)
         | Step::ClearHistory(node)
         | Step::InstallSemiSync(node)
+        | Step::LimitSemiSync(node)
         | Step::SetReadOnly(node) => Some(node),
         _ => None,
     }

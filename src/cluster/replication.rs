@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::accounts;
 use super::error::ClusterError;
+use super::plan::SemiSyncLimits;
 use super::progress::Progress;
 use super::promote;
 use super::server;
@@ -19,8 +20,6 @@ const THREADS_POLL: Duration = Duration::from_millis(100);
 const CATCH_UP_SECONDS: u32 = 30;
 /// How long a node that is to become the primary may go on applying what it received.
 const PROMOTE_DRAIN: Duration = Duration::from_secs(30);
-/// A commit waits this long for a replica's receipt, then replication goes on asynchronously.
-const SEMI_SYNC_TIMEOUT_MS: u32 = 2_000;
 /// The mark of a connection that lets the server take writes, a lock of the server's that ends with the
 /// connection; how long it may take to be free, seconds.
 const MARK: &str = "SELECT GET_LOCK('weir.opens', 5)";
@@ -61,6 +60,7 @@ pub(super) async fn install_semi_sync(world: &World, number: u32) -> Result<(), 
         install_plugin(&mut client, plugin, file).await?;
     }
     client.run("SET PERSIST rpl_semi_sync_replica_enabled = ON", doing).await?;
+    set_semi_sync_limits(&mut client, world.semi_sync_limits()).await?;
     // A receiver that runs already asks for receipts only when it connects anew.
     if server::replication(&mut client)
         .await?
@@ -71,6 +71,24 @@ pub(super) async fn install_semi_sync(world: &World, number: u32) -> Result<(), 
     }
     client.close().await;
     Ok(())
+}
+
+/// How many receipts a commit waits for and how long, on every node, so that roles can move.
+pub(super) async fn limit_semi_sync(world: &World, number: u32) -> Result<(), ClusterError> {
+    let mut client = world.root_now(number).await?;
+    set_semi_sync_limits(&mut client, world.semi_sync_limits()).await?;
+    client.close().await;
+    Ok(())
+}
+
+async fn set_semi_sync_limits(
+    client: &mut Client,
+    SemiSyncLimits { acks, timeout_ms }: SemiSyncLimits,
+) -> Result<(), ClusterError> {
+    let doing = "setting acknowledgements and timeout";
+    let set = |name: &str, value: u64| format!("SET PERSIST rpl_semi_sync_source_{name} = {value}");
+    client.run(&set("timeout", timeout_ms), doing).await?;
+    client.run(&set("wait_for_replica_count", u64::from(acks)), doing).await
 }
 
 /// Installs a plugin on that server alone, where it is not there yet.
@@ -107,14 +125,6 @@ pub(super) async fn semi_sync_source(
 ) -> Result<(), ClusterError> {
     let mut client = world.root_now(number).await?;
     let doing = "setting semi-sync replication";
-    if on {
-        client
-            .run(
-                &format!("SET PERSIST rpl_semi_sync_source_timeout = {SEMI_SYNC_TIMEOUT_MS}"),
-                doing,
-            )
-            .await?;
-    }
     let value = if on { "ON" } else { "OFF" };
     client.run(&format!("SET PERSIST rpl_semi_sync_source_enabled = {value}"), doing).await?;
     client.close().await;

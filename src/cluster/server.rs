@@ -4,7 +4,7 @@ use mysql_async::Row;
 
 use super::accounts::{self, Accounts};
 use super::error::ClusterError;
-use super::plan::{SemiSync, ServerSeen, SourceSeen};
+use super::plan::{SemiSync, SemiSyncLimits, ServerSeen, SourceSeen};
 use super::sql::{self, Client};
 
 /// The oldest version with the plugins, statements and options used here (`rpl_semi_sync_source`,
@@ -147,17 +147,20 @@ async fn semi_sync(client: &mut Client) -> Result<SemiSync, ClusterError> {
             doing,
         )
         .await?;
-    let rows = client.rows("SHOW GLOBAL VARIABLES LIKE 'rpl_semi_sync_%_enabled'", doing).await?;
-    let is_on = |name: &str| {
-        rows.iter().any(|row| {
-            sql::text_at(row, 0).as_deref() == Some(name)
-                && sql::text_at(row, 1).as_deref() == Some("ON")
-        })
+    let rows = client.rows("SHOW GLOBAL VARIABLES LIKE 'rpl_semi_sync_%'", doing).await?;
+    let value = |name: &str| {
+        let row = rows.iter().find(|row| sql::text_at(row, 0).as_deref() == Some(name));
+        row.and_then(|row| sql::text_at(row, 1)).unwrap_or_default()
     };
+    let is_on = |name: &str| value(name) == "ON";
     Ok(SemiSync {
         available: active == 2,
         ready: active == 2 && is_on("rpl_semi_sync_replica_enabled"),
         source_on: is_on("rpl_semi_sync_source_enabled"),
+        limits: SemiSyncLimits {
+            acks: value("rpl_semi_sync_source_wait_for_replica_count").parse().unwrap_or(0),
+            timeout_ms: value("rpl_semi_sync_source_timeout").parse().unwrap_or(0),
+        },
     })
 }
 

@@ -105,7 +105,7 @@ pub async fn create(
 /// # Errors
 /// When the engine does not answer.
 pub async fn list(cluster: &config::Cluster) -> Result<Listing, ClusterError> {
-    let engine = Engine::connect(cluster.docker_host.as_deref()).await?;
+    let engine = Engine::connect(cluster).await?;
     let copies = copies::all(&engine, &cluster.name).await?;
     let mut snapshots = snapshots(&engine, &cluster.name).await?;
     for snapshot in &mut snapshots {
@@ -125,7 +125,7 @@ pub async fn remove(cluster: &config::Cluster, name: &str) -> Result<(), Cluster
         let copies = snapshot.copies.join(", ");
         return Err(SnapshotError::InUse { name: name.to_owned(), copies }.into());
     }
-    let engine = Engine::connect(cluster.docker_host.as_deref()).await?;
+    let engine = Engine::connect(cluster).await?;
     engine.remove_image(&snapshot.image).await
 }
 

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, OptsBuilder, Row};
+use mysql_async::{Conn, OptsBuilder, Row, SslOpts};
 
 use crate::config::Secret;
 
@@ -30,6 +30,8 @@ pub(super) struct Login<'a> {
     pub address: SocketAddr,
     pub user: &'a str,
     pub password: &'a Secret,
+    /// Whether the way leads over a network that others may listen to.
+    pub tls: bool,
 }
 
 /// Why there is no connection.
@@ -67,6 +69,8 @@ impl Client {
             .user(Some(login.user))
             .pass(Some(login.password.expose()))
             .prefer_socket(false)
+            // A server's certificate is one that it made itself.
+            .ssl_opts(login.tls.then(|| SslOpts::default().with_danger_accept_invalid_certs(true)))
             // Given, these two spare a query for the server's settings.
             .max_allowed_packet(Some(16 << 20))
             .wait_timeout(Some(60))

@@ -4,6 +4,7 @@
 //! is made with what it says. Losing it means losing the key to the data, so nothing here ever writes
 //! over a file that it could not read.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Cluster, Secret};
+use crate::config::{Cluster, Data, Secret};
 
 use super::error::ClusterError;
 
@@ -55,6 +56,9 @@ pub struct State {
     pub renewing: Vec<u32>,
     /// How often what all Weirs share was written down.
     pub sequence: u64,
+    /// Where each node's data is; written down before anything is there. A node that is not here is one of an
+    /// older Weir, or yet to be made.
+    pub places: BTreeMap<u32, Data>,
     /// Whether the file lacks something that was made up while it was read.
     incomplete: bool,
 }
@@ -70,6 +74,8 @@ pub(super) struct Record {
     pub down: bool,
     pub renewing: Vec<u32>,
     pub subnet: Option<String>,
+    #[serde(default)]
+    pub places: BTreeMap<u32, Place>,
 }
 
 /// The file as it is written.
@@ -102,6 +108,35 @@ struct Raw {
     renewing: Vec<u32>,
     #[serde(default)]
     sequence: u64,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    places: BTreeMap<u32, Place>,
+}
+
+/// A place as text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(super) struct Place(Data);
+
+impl TryFrom<String> for Place {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Data::parse(&text).map(Self).ok_or("no place for data")
+    }
+}
+
+impl From<Place> for String {
+    fn from(Place(data): Place) -> Self {
+        data.to_string()
+    }
+}
+
+fn as_text(places: &BTreeMap<u32, Data>) -> BTreeMap<u32, Place> {
+    places.iter().map(|(node, place)| (*node, Place(place.clone()))).collect()
+}
+
+fn as_data(places: BTreeMap<u32, Place>) -> BTreeMap<u32, Data> {
+    places.into_iter().map(|(node, Place(place))| (node, place)).collect()
 }
 
 impl State {
@@ -134,6 +169,11 @@ impl State {
         Self::from_raw(raw).map(Some)
     }
 
+    /// Where node `number` has its data, or shall have it.
+    pub(super) fn place<'a>(&'a self, cluster: &'a Cluster, number: u32) -> &'a Data {
+        self.places.get(&number).unwrap_or(&cluster.data)
+    }
+
     /// A new state with fresh passwords; nothing is written yet.
     pub fn generate(cluster: &Cluster) -> Result<Self, ClusterError> {
         Ok(Self {
@@ -151,6 +191,7 @@ impl State {
             down: false,
             renewing: Vec::new(),
             sequence: 0,
+            places: BTreeMap::new(),
             incomplete: false,
         })
     }
@@ -175,6 +216,7 @@ impl State {
             down: self.down,
             renewing: self.renewing.clone(),
             sequence: self.sequence,
+            places: as_text(&self.places),
         };
         let text = serde_json::to_string_pretty(&raw)
             .map_err(|error| failed("cannot write", &path, &error))?;
@@ -192,6 +234,7 @@ impl State {
             down: self.down,
             renewing: self.renewing.clone(),
             subnet: self.subnet.clone(),
+            places: as_text(&self.places),
         }
     }
 
@@ -200,10 +243,12 @@ impl State {
         if record.epoch < self.epoch || record == self.record() {
             return false;
         }
-        let Record { sequence, epoch, primary, replicas, deposed, down, renewing, subnet } = record;
+        let Record { sequence, epoch, primary, replicas, deposed, down, renewing, subnet, places } =
+            record;
         (self.sequence, self.epoch, self.primary, self.replicas) =
             (sequence, epoch, primary, replicas);
         (self.deposed, self.down, self.renewing, self.subnet) = (deposed, down, renewing, subnet);
+        self.places = as_data(places);
         true
     }
 
@@ -235,6 +280,7 @@ impl State {
             donor,
             renewing: raw.renewing,
             sequence: raw.sequence,
+            places: as_data(raw.places),
             incomplete,
             root: Secret::new(raw.root_password),
             replication: Secret::new(raw.replication_password),
@@ -369,6 +415,7 @@ mod tests {
         state.primary = Some(2);
         state.epoch = 7;
         state.down = true;
+        state.places = [(1, Data::Container), (2, Data::Folder("/srv".into()))].into();
         state.save(&state_dir, "t").unwrap();
         let path = State::path(&state_dir, "t");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
@@ -376,6 +423,7 @@ mod tests {
         assert_eq!(again.root, state.root);
         assert_eq!(again.subnet, state.subnet);
         assert_eq!((again.primary, again.epoch, again.down), (Some(2), 7, true));
+        assert_eq!(again.places, state.places);
         assert_eq!(again.server_id_base, u32::from(cluster("t", 1).port_base));
         assert!(State::load(&state_dir, "other").unwrap().is_none());
         State::remove(&state_dir, "t").unwrap();

@@ -7,7 +7,6 @@ use crate::topology::Role;
 
 use super::accounts;
 use super::docker::Container;
-use super::node;
 use super::plan;
 use super::server::{self, Replication};
 use super::world::{Facts, NodeFacts, World};
@@ -43,7 +42,7 @@ pub struct NodeView {
     /// engine's userland proxy behind published ports is slow; else the published port. Fixed for the
     /// life of the cluster.
     pub server: Server,
-    /// Where people and tools on this host connect.
+    /// Where people and tools connect: on this host, or on that of an engine elsewhere.
     pub published: SocketAddr,
     pub role: Role,
     /// Of the container: "running", "exited", "missing", ..
@@ -111,11 +110,16 @@ impl ClusterView {
 
 /// The node as the proxy needs it.
 pub(super) fn server_of(world: &World, number: u32) -> Server {
+    let tls = match world.host {
+        // What passes between Weir and its own servers stays on this host's bridge.
+        None => ServerTlsMode::Off,
+        // Their certificates are their own making, so nobody can vouch for them.
+        Some(_) => ServerTlsMode::Required,
+    };
     Server {
         name: world.name(number),
         address: world.address(number).to_string(),
-        // What passes between Weir and its own servers stays on this host's bridge.
-        tls: ServerTls { mode: ServerTlsMode::Off, ca: None },
+        tls: ServerTls { mode: tls, ca: None },
         weight: WEIGHT,
     }
 }
@@ -139,7 +143,7 @@ fn node_view(
     let replication = node.server.as_ref().and_then(|server| server.replication.as_ref());
     NodeView {
         server: server_of(world, node.number),
-        published: node::published(&world.cluster, node.number),
+        published: world.published(node.number),
         role,
         state: container.map_or_else(|| "missing".to_owned(), |container| container.status.clone()),
         health: container.map(|container: &Container| container.health.clone()).unwrap_or_default(),

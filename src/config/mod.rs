@@ -5,6 +5,7 @@
 //! | `types` | what comes out: valid, typed, with defaults filled in |
 //! | `read` | the file as a whole: which sections there are, and what must hold between them |
 //! | `proxy`, `servers`, `cluster`, `leadership` | one section each, or a part of it: keys, ranges, defaults |
+//! | `options`, `option_file` | options for mysqld: which of them a cluster cannot stand |
 //! | `section` | the typed reader of one section; knows its keys, collects errors |
 //! | `password`, `address`, `files` | values with rules of their own |
 //! | `secrets` | where passwords stand, so that no error shows one |
@@ -19,6 +20,8 @@ mod errors;
 mod files;
 mod leadership;
 mod nearest;
+mod option_file;
+mod options;
 mod password;
 mod proxy;
 mod read;
@@ -30,6 +33,7 @@ mod types;
 use read::Rejected;
 
 pub use errors::{ConfigError, ConfigErrors};
+pub use options::argument as mysqld_argument;
 pub use types::*;
 
 /// The longest file that is read, in bytes.

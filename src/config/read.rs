@@ -103,8 +103,17 @@ impl<'a> File<'a> {
         });
         let mut section = Section::new(self.source, name, table);
         let result = read(&mut section);
-        self.finished.push(section.finish());
+        self.finish(section.finish());
         result
+    }
+
+    /// Keeps what is known of a section and of those below it.
+    fn finish(&mut self, mut finished: Finished) {
+        let children = std::mem::take(&mut finished.children);
+        self.finished.push(finished);
+        for child in children {
+            self.finish(child);
+        }
     }
 
     /// Reads every `[[key]]`, of too many the first one too many.
@@ -132,7 +141,7 @@ impl<'a> File<'a> {
             };
             let mut section = Section::new(self.source, name, Some((table, item.span())));
             results.extend(read(&mut section));
-            self.finished.push(section.finish());
+            self.finish(section.finish());
         }
         results
     }

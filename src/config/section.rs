@@ -44,6 +44,8 @@ pub(super) struct Section<'a> {
     pub span: Range<usize>,
     table: Option<&'a DeTable<'a>>,
     asked: Vec<&'static str>,
+    /// Sections below this one that were read.
+    children: Vec<Finished>,
 }
 
 /// A key that no section asked for; judged when all sections were read.
@@ -60,6 +62,8 @@ pub(super) struct Finished {
     pub name: &'static str,
     pub keys: Vec<&'static str>,
     pub unknown: Vec<Unknown>,
+    /// The sections below it.
+    pub children: Vec<Finished>,
 }
 
 impl<'a> Section<'a> {
@@ -73,7 +77,7 @@ impl<'a> Section<'a> {
             Some((table, span)) => (Some(table), span),
             None => (None, 0..0),
         };
-        Self { source, name, span, table, asked: Vec::new() }
+        Self { source, name, span, table, asked: Vec::new(), children: Vec::new() }
     }
 
     /// Whether the key is there, whatever its value.
@@ -270,6 +274,59 @@ impl<'a> Section<'a> {
         entries
     }
 
+    /// Reads the section below this one that is under `key`; `None` when absent or no section. `name` is how it
+    /// is written.
+    pub(super) fn child<T>(
+        &mut self,
+        key: &'static str,
+        name: &'static str,
+        read: impl FnOnce(&mut Section<'a>) -> T,
+    ) -> Option<T> {
+        let entry = self.entry(key)?;
+        let DeValue::Table(table) = entry.value else {
+            self.report_type(&entry, "a section", format!("write {name} on a line of its own"));
+            return None;
+        };
+        Some(self.below(name, table, entry.span, read))
+    }
+
+    /// Reads each section below `key`, whose keys are free, in file order.
+    pub(super) fn children<T>(
+        &mut self,
+        key: &'static str,
+        name: &'static str,
+        mut read: impl FnMut(&Text<'a>, &mut Section<'a>) -> T,
+    ) -> Vec<T> {
+        let example = format!("write {name} on a line of its own");
+        let mut results = Vec::new();
+        for (text, value) in self.free_table(key, &example) {
+            let DeValue::Table(table) = value.get_ref() else {
+                let what = format!(
+                    "`{key}.{}` must be a section, not {}",
+                    text.value,
+                    kind(value.get_ref())
+                );
+                self.source.problems.add(value.span(), what, example.clone());
+                continue;
+            };
+            results.push(self.below(name, table, value.span(), |section| read(&text, section)));
+        }
+        results
+    }
+
+    fn below<T>(
+        &mut self,
+        name: &'static str,
+        table: &'a DeTable<'a>,
+        span: Range<usize>,
+        read: impl FnOnce(&mut Section<'a>) -> T,
+    ) -> T {
+        let mut section = Section::new(self.source, name, Some((table, span)));
+        let result = read(&mut section);
+        self.children.push(section.finish());
+        result
+    }
+
     /// Notes an error about this section as a whole.
     pub(super) fn problem(&self, what: impl Into<String>, remedy: impl Into<String>) {
         self.source.problems.add(self.span.clone(), what, remedy);
@@ -298,7 +355,7 @@ impl<'a> Section<'a> {
                 section: self.name,
             })
             .collect();
-        Finished { name: self.name, keys: self.asked, unknown }
+        Finished { name: self.name, keys: self.asked, unknown, children: self.children }
     }
 
     /// Looks the key up and remembers that it is known.

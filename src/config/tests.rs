@@ -249,6 +249,121 @@ fn options_of_weirs_own_are_refused() {
 }
 
 #[test]
+fn every_key_of_a_cluster_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    write("all.cnf", "[client]\nport = 1\n[mysqld]\nmax_connections = 50\n");
+    write("two.cnf", "[server]\nskip-external-locking\n");
+    write("c.pem", "-----BEGIN CERTIFICATE-----\n");
+    write("k.pem", "-----BEGIN PRIVATE KEY-----\n");
+    let text = "[cluster]\ndata = \"/srv/weir\"\npull = \"always\"\nsemi_sync_acks = 2\n\
+                semi_sync_timeout_ms = 60_000\napplier_workers = 16\noption_file = \"all.cnf\"\n\
+                docker_host = \"tcp://db:2376\"\n[cluster.options]\nauto_increment_increment = 2\n\
+                [cluster.docker_tls]\nca = \"c.pem\"\ncert = \"c.pem\"\nkey = \"k.pem\"\n\
+                [cluster.node.2]\noption_file = \"two.cnf\"\n\
+                [cluster.node.2.options]\nauto_increment_offset = 2\n";
+    let cluster = parse_in(dir.path(), text).unwrap().cluster.unwrap();
+    assert_eq!((cluster.data, cluster.pull), (Data::Folder("/srv/weir".into()), Pull::Always));
+    assert_eq!((cluster.semi_sync_acks, cluster.applier_workers), (2, 16));
+    assert_eq!(cluster.semi_sync_timeout, Duration::from_secs(60));
+    let pair = |key: &str, value: &str| vec![(key.to_owned(), value.to_owned())];
+    let file = |name: &str, options| Some(OptionFile { path: dir.path().join(name), options });
+    assert_eq!(cluster.option_file, file("all.cnf", pair("max_connections", "50")));
+    assert_eq!(cluster.options, pair("auto_increment_increment", "2"));
+    let own = &cluster.nodes[&2];
+    assert_eq!(own.option_file, file("two.cnf", pair("skip-external-locking", "")));
+    assert_eq!(own.options, pair("auto_increment_offset", "2"));
+    let tls = cluster.docker_tls.unwrap();
+    assert_eq!((tls.cert, tls.key), (dir.path().join("c.pem"), dir.path().join("k.pem")));
+    for (text, data) in [("volume", Data::Volume), ("container", Data::Container)] {
+        let cluster = parse(&format!("[cluster]\ndata = {text:?}")).unwrap().cluster.unwrap();
+        assert_eq!(cluster.data, data);
+    }
+}
+
+#[test]
+fn what_is_wrong_in_a_cluster() {
+    for data in ["volumes", "srv/weir", "/", "/srv/../etc", "/srv:/x", ""] {
+        check(&format!("[cluster]\ndata = {data:?}"), &[(2, "no place for data")]);
+    }
+    check(
+        "[cluster]\nreplicas = 1\nsemi_sync_acks = 2\nsemi_sync_timeout_ms = 5\n\
+         applier_workers = 0\npull = \"now\"\noption_file = \"none.cnf\"\n",
+        &[
+            (3, "cannot wait for 2 replicas of 1"),
+            (4, "10 to 86400000"),
+            (5, "1 to 1024"),
+            (6, "\"never\""),
+            (7, "none.cnf cannot be read"),
+        ],
+    );
+    check(
+        "[cluster.node.0]\n[cluster.node.two]\n[cluster.node.2]\noptions = 5\nreplicas = 1\n\
+         [cluster.node.3.options]\nserver_id = 7\nlower_case_table_names = 1\n[cluster.options]\n\
+         replicate_do_db = \"x\"\nskip-grant-tables = true\n",
+        &[
+            (1, "no number of a node"),
+            (2, "no number of a node"),
+            (4, "must be a table"),
+            (5, "a key of [cluster]"),
+            (7, "Weir's own"),
+            (8, "same on every node"),
+            (10, "keep data from replicas"),
+            (11, "without a password"),
+        ],
+    );
+    check("[cluster]\nnode = 2", &[(2, "must be a table")]);
+    check("[cluster.node]\n2 = 5", &[(2, "must be a section")]);
+    check(
+        "[cluster]\ndocker_host = \"tcp://db:2376\"\n[cluster.docker_tls]\nca = \"/nowhere/ca.pem\"\n\
+         certs = 1",
+        &[(3, "has no `cert`"), (3, "has no `key`"), (4, "cannot be read"), (5, "write `cert`")],
+    );
+    check("[cluster]\ndocker_host = \"https://db:2376\"", &[(1, "no certificates")]);
+}
+
+#[test]
+fn an_option_file_is_judged_line_by_line() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(
+        dir.path().join("my.cnf"),
+        "[mysqld]\nport = 1\n!include x\nloose-skip-log-bin\n",
+    )
+    .unwrap();
+    let text = "[cluster]\nname = \"x\"\noption_file = \"my.cnf\"\n";
+    let errors = parse_in(dir.path(), text).unwrap_err();
+    let lines: Vec<_> = errors.errors.iter().map(|error| error.line).collect();
+    assert_eq!(lines, [3, 3, 3], "{errors}");
+    for words in [
+        "my.cnf, line 2: the option port",
+        "line 3: \"!include x\"",
+        "line 4: the option loose-skip",
+    ] {
+        assert!(errors.to_string().contains(words), "{errors}");
+    }
+}
+
+#[test]
+fn the_environment_names_certificates_as_for_the_docker_command() {
+    let tls = |host: &str, set: &'static [(&str, &str)]| {
+        let env = |name: &str| {
+            set.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        };
+        let text = format!("[cluster]\ndocker_host = {host:?}");
+        let config = Config::from_toml_str(&text, "x", Path::new("."), &env).unwrap();
+        config.cluster.unwrap().docker_tls.map(|tls| tls.ca)
+    };
+    let tcp = "tcp://db:2376";
+    assert_eq!(tls(tcp, &[]), None);
+    assert_eq!(tls(tcp, &[("DOCKER_CERT_PATH", "/c")]), None);
+    let both = &[("DOCKER_TLS_VERIFY", "1"), ("DOCKER_CERT_PATH", "/c")];
+    assert_eq!(tls(tcp, both), Some("/c/ca.pem".into()));
+    let home = &[("DOCKER_TLS_VERIFY", "1"), ("HOME", "/home/me")];
+    assert_eq!(tls(tcp, home), Some("/home/me/.docker/ca.pem".into()));
+    assert_eq!(tls("unix:///var/run/docker.sock", both), None);
+}
+
+#[test]
 fn a_file_with_everything_wrong_tells_everything() {
     check(
         r#"[proxy]

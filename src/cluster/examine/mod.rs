@@ -15,7 +15,7 @@ use super::diagnose::{
 };
 use super::error::ClusterError;
 use super::lag::{self, Lag, LagFacts};
-use super::node::DATA_DIR;
+use super::node::data_dir;
 use super::plan;
 use super::sql::{Client, NoLogin};
 use super::world::{Facts, NodeFacts, World};
@@ -116,7 +116,7 @@ async fn examine_node(world: &World, node: &NodeFacts, before: Option<&GtidSet>)
     let mut lag = None;
     let status = symptoms.container.as_ref().map(|container| container.status.clone());
     if status.as_deref() == Some("running") {
-        symptoms.disk = disk(world, &symptoms.name).await;
+        symptoms.disk = disk(world, node).await;
         match ask_server(world, node.number, before).await {
             Ok((server, facts)) => (symptoms.server, lag) = (Some(server), facts),
             Err(refusal) => symptoms.refusal = Some(refusal),
@@ -162,15 +162,17 @@ fn engine_symptoms(world: &World, node: &NodeFacts) -> Symptoms {
     Symptoms {
         name: world.name(node.number),
         volume: node.volume,
+        place: world.place_text(node.number),
         container,
         ..Symptoms::default()
     }
 }
 
 /// Room on the disk of the data directory; `None` where the container cannot tell.
-async fn disk(world: &World, name: &str) -> Option<Disk> {
-    let command = ["df", "-B1", "--output=avail,size", DATA_DIR];
-    let output = tokio::time::timeout(DISK_LIMIT, world.engine.output(name, &command)).await;
+async fn disk(world: &World, node: &NodeFacts) -> Option<Disk> {
+    let name = world.name(node.number);
+    let command = ["df", "-B1", "--output=avail,size", data_dir(&node.place)];
+    let output = tokio::time::timeout(DISK_LIMIT, world.engine.output(&name, &command)).await;
     let text = match output {
         Ok(Ok(text)) => text,
         Ok(Err(error)) => {

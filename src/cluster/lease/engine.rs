@@ -32,7 +32,7 @@ pub(super) struct EngineLock {
 impl EngineLock {
     pub(super) async fn open(cluster: &Cluster) -> Result<Self, ClusterError> {
         Ok(Self {
-            engine: Engine::connect(cluster.docker_host.as_deref()).await?,
+            engine: Engine::connect(cluster).await?,
             cluster: cluster.name.clone(),
             image: cluster.image.clone(),
         })
@@ -92,8 +92,8 @@ impl EngineLock {
         let mut seized = self.engine.seize(&spec).await?;
         if matches!(seized, Seized::NoImage) {
             // Containers have an image, whatever became of its name.
-            if let Some((_, container)) = self.engine.containers(&self.cluster).await?.first()
-                && let Some(image) = self.engine.image_of(container).await?
+            if let Some(node) = self.engine.containers(&self.cluster).await?.first()
+                && let Some(image) = self.engine.image_of(&node.name).await?
             {
                 spec.image = image;
             } else {

@@ -484,7 +484,7 @@ pub(super) async fn needs_image(cluster: &Cluster) -> Result<bool, ClusterError>
     if cluster.leadership != Leadership::Engine {
         return Ok(false);
     }
-    let engine = Engine::connect(cluster.docker_host.as_deref()).await?;
+    let engine = Engine::connect(cluster).await?;
     Ok(!engine.has_image(&cluster.image).await?
         && engine.containers(&cluster.name).await?.is_empty())
 }

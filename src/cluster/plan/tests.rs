@@ -3,10 +3,17 @@
 use super::Step::*;
 use super::*;
 
-const WANTED: Wanted = Wanted { nodes: 2, semi_sync: true, primary: None };
+const LIMITS: SemiSyncLimits = SemiSyncLimits { acks: 1, timeout_ms: 2_000 };
+const WANTED: Wanted = Wanted {
+    nodes: 2,
+    semi_sync: true,
+    semi_sync_limits: LIMITS,
+    pull: Pull::Missing,
+    primary: None,
+};
 
 fn semi(source_on: bool) -> SemiSync {
-    SemiSync { available: true, ready: true, source_on }
+    SemiSync { available: true, ready: true, source_on, limits: LIMITS }
 }
 
 fn primary() -> NodeSeen {
@@ -17,7 +24,7 @@ fn primary() -> NodeSeen {
         accounts: true,
         ..ServerSeen::default()
     };
-    NodeSeen { volume: true, container: Life::Running, server: Some(server) }
+    NodeSeen { volume: true, container: Life::Running, server: Some(server), ..NodeSeen::default() }
 }
 
 fn replica_of(node: u32) -> NodeSeen {
@@ -31,7 +38,7 @@ fn replica_of(node: u32) -> NodeSeen {
         accounts: true,
         ..ServerSeen::default()
     };
-    NodeSeen { volume: true, container: Life::Running, server: Some(server) }
+    NodeSeen { volume: true, container: Life::Running, server: Some(server), ..NodeSeen::default() }
 }
 
 fn blank() -> NodeSeen {
@@ -40,7 +47,7 @@ fn blank() -> NodeSeen {
         semi_sync: SemiSync { available: true, ..SemiSync::default() },
         ..ServerSeen::default()
     };
-    NodeSeen { volume: true, container: Life::Running, server: Some(server) }
+    NodeSeen { volume: true, container: Life::Running, server: Some(server), ..NodeSeen::default() }
 }
 
 fn world(nodes: Vec<NodeSeen>) -> Seen {
@@ -178,6 +185,39 @@ fn semi_sync_follows_the_wish_and_the_role() {
     check(&world(vec![old_primary, primary()]), &[SemiSyncSource { node: 1, on: false }]);
     let no_plugins = |node| changed(node, |s| s.semi_sync = SemiSync::default());
     check(&world(vec![no_plugins(primary()), no_plugins(replica_of(1))]), &[]);
+}
+
+#[test]
+fn acknowledgements_and_timeout_follow_the_wish() {
+    let two = SemiSyncLimits { acks: 2, ..LIMITS };
+    let seen = world(vec![primary(), replica_of(1), replica_of(1)]);
+    let more = Wanted { nodes: 3, semi_sync_limits: two, ..WANTED };
+    let each = [LimitSemiSync(1), LimitSemiSync(2), LimitSemiSync(3)];
+    assert_eq!(plan(more, &seen).unwrap().steps, each);
+    // Where they cannot hold there is nothing to set.
+    let without = Wanted { semi_sync: false, ..more };
+    let off = [SemiSyncSource { node: 1, on: false }];
+    assert_eq!(plan(without, &seen).unwrap().steps, off);
+}
+
+#[test]
+fn each_place_is_made_in_its_own_way() {
+    let wanted = |place| {
+        let node = || NodeSeen { place, ..NodeSeen::default() };
+        plan(WANTED, &world(vec![node(), node()])).unwrap().steps
+    };
+    assert_eq!(wanted(Place::Volume)[..2], [CreateVolume(1), CreateVolume(2)]);
+    assert_eq!(wanted(Place::Folder)[..2], [PrepareFolder(1), PrepareFolder(2)]);
+    assert_eq!(wanted(Place::Container)[..2], [CreateContainer(1), CreateContainer(2)]);
+}
+
+#[test]
+fn the_image_is_fetched_when_a_container_is_to_be_made() {
+    let always = Wanted { pull: Pull::Always, ..WANTED };
+    let steps = |wanted, nodes| plan(wanted, &world(nodes)).unwrap().steps;
+    assert_eq!(steps(always, vec![primary(), NodeSeen::default()])[0], PullImage);
+    assert_eq!(steps(always, vec![primary(), replica_of(1)]), []);
+    assert_ne!(steps(WANTED, vec![primary(), NodeSeen::default()])[0], PullImage);
 }
 
 #[test]

@@ -70,7 +70,7 @@ pub async fn run(
         Some(ttl) => Some(time::after(now, ttl).ok_or(SnapshotError::TimeToLive)?),
         None => None,
     };
-    let engine = Engine::connect(cluster.docker_host.as_deref()).await?;
+    let engine = Engine::connect(cluster).await?;
     let snapshots = super::snapshots(&engine, &cluster.name).await?;
     let snapshot = find(snapshots, request.snapshot)?;
     progress.begin(&format!("make a container of {}", snapshot.image));
@@ -94,7 +94,7 @@ pub async fn stop(
     state_dir: &Path,
     name: &str,
 ) -> Result<(), ClusterError> {
-    let engine = Engine::connect(cluster.docker_host.as_deref()).await?;
+    let engine = Engine::connect(cluster).await?;
     let copies = all(&engine, &cluster.name).await?;
     if !copies.iter().any(|copy| copy.name == name) {
         let there = names(copies.iter().map(|copy| copy.name.as_str()));
@@ -112,7 +112,7 @@ pub async fn remove_expired(
     state_dir: &Path,
     now: SystemTime,
 ) -> Result<Vec<String>, ClusterError> {
-    let engine = Engine::connect(cluster.docker_host.as_deref()).await?;
+    let engine = Engine::connect(cluster).await?;
     let now = time::rfc3339(now);
     let mut removed = Vec::new();
     for copy in all(&engine, &cluster.name).await? {

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use crate::cluster::docker::LayerSpec;
 use crate::cluster::node::{self, LABEL_CLUSTER, ROOT_PASSWORD_FILE};
 use crate::cluster::subnet::Subnet;
-use crate::config::{Cluster, Secret};
+use crate::config::{Cluster, Secret, mysqld_argument};
 
 use super::error::SnapshotError;
 
@@ -178,10 +178,8 @@ fn command(cluster: &Cluster) -> Vec<String> {
         "--innodb-buffer-pool-load-at-startup=OFF".to_owned(),
         "--loose-mysqlx=OFF".to_owned(),
     ];
-    words.extend(cluster.options.iter().map(|(key, value)| match value.as_str() {
-        "" => format!("--{key}"),
-        value => format!("--{key}={value}"),
-    }));
+    let file = cluster.option_file.iter().flat_map(|file| &file.options);
+    words.extend(file.chain(&cluster.options).map(mysqld_argument));
     words.extend([
         format!("--datadir=/{DATA_DIR}"),
         format!("--server-id={TAKING_SERVER_ID}"),
