@@ -44,7 +44,8 @@ node_tools() {
 # The image's own client programs with their libraries, so that they run here without a container.
 mysql_clients() {
     local id name loader directories files
-    id=$(docker image inspect -f '{{.Id}}' "$IMAGE")
+    # The programs' wrappers name their place.
+    id="$(docker image inspect -f '{{.Id}}' "$IMAGE") in $TOOLS"
     done_with clients.stamp "$id" && return 0
     rm -rf "$TOOLS/mysql-root" && mkdir -p "$TOOLS/mysql-root" "$TOOLS/bin"
     # The real path of the programs and of every library that they load.
