@@ -370,8 +370,10 @@ async fn one_acts_then_the_other(pair: &mut Pair) -> Vec<u64> {
 async fn a_lock_on_the_engine_lets_one_act() {
     let mut pair = Pair::new("e", "").await;
     let mut all = one_acts_then_the_other(&mut pair).await;
+    let killed = Instant::now();
     pair.a.process = None;
     pair.b.says(LEADS, 1).await;
+    eprintln!("the other Weir led {:.1} s after the kill", killed.elapsed().as_secs_f64());
     let writer = Writer::start(&pair.b, 1_000_000).await;
     pair.behead();
     writer.goes_on(&pair.b).await;
@@ -394,8 +396,10 @@ async fn a_lease_in_etcd_lets_one_act() {
         format!("leadership = \"etcd\"\nlease_seconds = 2\netcd = [\"{}\"]\n", etcd.address());
     let mut pair = Pair::new("c", &settings).await;
     let mut all = one_acts_then_the_other(&mut pair).await;
+    let stopped = Instant::now();
     pair.a.process.as_ref().unwrap().signal("-STOP");
     pair.b.says(LEADS, 1).await;
+    eprintln!("the other Weir led {:.1} s after the stop", stopped.elapsed().as_secs_f64());
     let writer = Writer::start(&pair.b, 1_000_000).await;
     pair.behead();
     pair.b.says(FAILED_OVER, 1).await;

@@ -73,7 +73,7 @@ fn the_sources_are_tidy() {
         ranks,
         session_knows_no_control_plane,
         pure_modules_stay_pure,
-        one_file_names_bollard,
+        engines_have_one_user,
         sockets_are_opened_at_the_rim,
         files_are_short,
         nothing_is_left_for_later,
@@ -163,19 +163,23 @@ fn is_pure(file: &File) -> bool {
     })
 }
 
-/// The Docker Engine's crate has one user, so that everything else can be tested without it.
-fn one_file_names_bollard(files: &[File]) -> Vec<Finding> {
-    let outside = |file: &&File| {
-        file.in_src().is_some()
-            && file.path != "src/cluster/docker.rs"
-            && !file.path.starts_with("src/cluster/docker/")
+/// A foreign engine's crate has one user, so that everything else can be tested without it.
+fn engines_have_one_user(files: &[File]) -> Vec<Finding> {
+    let users: [(&str, &[&str]); 2] = [
+        ("bollard", &["src/cluster/docker.rs", "src/cluster/docker/"]),
+        ("etcd_client", &["src/cluster/lease/etcd.rs"]),
+    ];
+    let of_user = |(crate_name, paths): &(&str, &[&str])| -> Vec<Finding> {
+        let outside = |file: &&File| {
+            file.in_src().is_some() && !paths.iter().any(|path| file.path.starts_with(path))
+        };
+        let named = |file: &File| -> Vec<Finding> {
+            let message = format!("only {} names {crate_name}", paths.join(" and "));
+            words(&file.code, crate_name).map(|at| file.finding(at, &message)).collect()
+        };
+        files.iter().filter(outside).flat_map(named).collect()
     };
-    let name = |file: &File| -> Vec<Finding> {
-        words(&file.code, "bollard")
-            .map(|at| file.finding(at, "only src/cluster/docker.rs and docker/ name bollard"))
-            .collect()
-    };
-    files.iter().filter(outside).flat_map(name).collect()
+    users.iter().flat_map(of_user).collect()
 }
 
 /// Sockets are opened where limits and timeouts are.
@@ -370,12 +374,14 @@ fn rule_purity() {
 }
 
 #[test]
-fn rule_bollard() {
-    let rule = one_file_names_bollard;
+fn rule_engines() {
+    let rule = engines_have_one_user;
     assert_eq!(found(rule, "src/cluster/docker.rs", "use bollard::x;"), []);
     assert_eq!(found(rule, "src/cluster/docker/snapshot.rs", "use bollard::x;"), []);
     assert_eq!(found(rule, "src/cluster/mod.rs", "//! bollard\nuse bollard::x;"), [2]);
     assert_eq!(found(rule, "tests/cluster.rs", "use bollard::x;"), []);
+    assert_eq!(found(rule, "src/cluster/lease/etcd.rs", "use etcd_client::x;"), []);
+    assert_eq!(found(rule, "src/cluster/lease/mod.rs", "use etcd_client::x;"), [1]);
 }
 
 #[test]

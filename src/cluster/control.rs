@@ -92,7 +92,7 @@ impl Control {
         loop {
             tokio::time::sleep(MEMBERS_EVERY).await;
             match lease::follow(&self.cluster, &self.state_dir).await {
-                Ok(()) | Err(ClusterError::Busy { .. }) => {}
+                Ok(()) | Err(ClusterError::Busy { .. } | ClusterError::NotLeader { .. }) => {}
                 Err(error) => tracing::debug!(%error, "what another Weir wrote down is not known"),
             }
             match self.members().await {

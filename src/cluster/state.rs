@@ -467,6 +467,41 @@ mod tests {
     }
 
     #[test]
+    fn what_another_weir_wrote_down_is_learnt_unless_it_is_older() {
+        let mut state = State::generate(&cluster("t", 1)).unwrap();
+        (state.primary, state.epoch, state.down) = (Some(1), 3, true);
+        let root = state.root.clone();
+        let older = Record { epoch: 2, primary: Some(2), ..Record::default() };
+        assert!(!state.learn(older));
+        assert!(!state.learn(state.record()), "there is nothing new in it");
+        assert_eq!((state.primary, state.down), (Some(1), true));
+        let newer = Record {
+            sequence: 9,
+            epoch: 4,
+            primary: Some(3),
+            replicas: Some(2),
+            deposed: Some(1),
+            down: false,
+            renewing: vec![2],
+            subnet: Some("172.18.0.0/16".to_owned()),
+        };
+        assert!(state.learn(newer.clone()));
+        assert_eq!((state.record(), &state.root), (newer, &root));
+    }
+
+    #[test]
+    fn a_copy_of_the_directory_is_another_owner() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, second) = (dir.path().join("a"), dir.path().join("b"));
+        let id = identity(&first, "t").unwrap();
+        let _held = Lock::take(&first, "t").unwrap();
+        assert_eq!(identity(&first, "t").unwrap(), id);
+        fs::create_dir(&second).unwrap();
+        fs::copy(first.join("cluster-t.lock"), second.join("cluster-t.lock")).unwrap();
+        assert_ne!(identity(&second, "t").unwrap(), id);
+    }
+
+    #[test]
     fn one_holder_of_the_lock() {
         let dir = tempfile::tempdir().unwrap();
         let first = Lock::take(dir.path(), "t").unwrap();

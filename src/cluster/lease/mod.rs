@@ -392,9 +392,14 @@ async fn shared(cluster: &Cluster) -> Result<Option<Record>, ClusterError> {
     Arbiter::open(cluster).await?.record().await
 }
 
-/// Writes into the file what other Weirs have written down, so that it is never far behind.
+/// Writes into the file what other Weirs have written down, so that it is never far behind. Where nothing is, since
+/// the cluster is older than its record or somebody removed that, the leader writes down what it knows.
 pub(super) async fn follow(cluster: &Cluster, state_dir: &Path) -> Result<(), ClusterError> {
-    let Some(record) = shared(cluster).await? else { return Ok(()) };
+    let Some(record) = shared(cluster).await? else {
+        let right = Right::take(cluster, state_dir).await?;
+        let Some(mut state) = right.load().await? else { return Ok(()) };
+        return right.save(&mut state).await;
+    };
     let _lock = Lock::take(state_dir, &cluster.name)?;
     let Some(mut state) = State::load(state_dir, &cluster.name)? else { return Ok(()) };
     if state.learn(record) {
@@ -417,14 +422,23 @@ pub(super) async fn lead(cluster: &Cluster, state_dir: &Path) {
     };
     // Kept from one look to the next.
     let mut arbiter = None;
+    let mut left = None;
     loop {
-        if is_there(state_dir, cluster) {
+        if let (Some(lease), Some(arbiter)) = (&left, &arbiter)
+            && clear(arbiter, lease).await.is_ok()
+        {
+            left = None;
+        }
+        if left.is_none() && is_there(state_dir, cluster) {
             match stand(&mut arbiter, cluster, state_dir).await {
                 Ok((holder, owner, hold)) if holder.owner == owner.id => {
                     tell("this Weir leads the cluster".to_owned(), true);
                     if let Some(hold) = hold {
                         tokio::select! {
-                            () = hold.keep() => tell(LOST.to_owned(), false),
+                            () = hold.keep() => {
+                                tell(LOST.to_owned(), false);
+                                left = Some(holder.lease);
+                            }
                             () = gone(state_dir, cluster) => {}
                         }
                     }
@@ -454,6 +468,14 @@ async fn stand(
     };
     let (holder, hold, _) = arbiter.campaign(&owner).await?;
     Ok((holder, owner, hold))
+}
+
+/// An engine that is restarted may keep its containers: then a lock runs on that nobody holds any more.
+async fn clear(arbiter: &Arbiter, lease: &Lease) -> Result<(), ClusterError> {
+    match lease {
+        Lease::Engine(_) => arbiter.release(lease).await,
+        Lease::Etcd(..) | Lease::Unneeded => Ok(()),
+    }
 }
 
 /// Gives the lead to others at once, unless a command is using it.
