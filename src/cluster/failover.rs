@@ -8,7 +8,6 @@
 
 use std::time::Duration;
 
-use crate::config::Data;
 use crate::gtid::GtidSet;
 
 use super::accounts;
@@ -222,7 +221,7 @@ async fn fence(world: &World, old: u32) -> Result<(), ClusterError> {
     let name = world.name(old);
     world.engine.disconnect(&super::node::network_name(&world.cluster.name), &name).await?;
     world.engine.wake(&name).await?;
-    if *world.place(old) == Data::Container {
+    if world.engine.container(&name).await?.is_some_and(|container| container.holds_data) {
         return world.engine.kill(&name).await;
     }
     world.engine.remove_container(&name).await

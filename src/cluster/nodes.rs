@@ -182,9 +182,12 @@ pub async fn restart(
             .is_none_or(|made| provision::is_outdated(&world, number, made))
     };
     let anew: Vec<u32> = numbers.iter().copied().filter(|number| outdated(*number)).collect();
-    let holds_data = |world: &World, number: u32| *world.place(number) == Data::Container;
+    let holds_data = |number: u32| {
+        let node = facts.nodes.iter().find(|node| node.number == number);
+        node.and_then(|node| node.container.as_ref()).is_some_and(|made| made.holds_data)
+    };
     if !anew.is_empty() {
-        if facts.nodes.len() == 1 && anew.iter().any(|number| holds_data(&world, *number)) {
+        if facts.nodes.len() == 1 && anew.iter().any(|number| holds_data(*number)) {
             return Err(only_copy(&world, "making the container anew"));
         }
         if world.cluster.pull == Pull::Always {
@@ -199,10 +202,10 @@ pub async fn restart(
             primary = world.state.primary;
         }
         match (anew.contains(&number), primary) {
-            (true, Some(primary)) if holds_data(&world, number) => {
+            (true, Some(primary)) if holds_data(number) => {
                 Box::pin(copy_again(&mut world, number, primary, progress)).await?;
             }
-            (true, None) if holds_data(&world, number) => {
+            (true, None) if holds_data(number) => {
                 return Err(no_primary(&world, "restarting a node that holds its data itself"));
             }
             (anew, _) => restart_one(&mut world, number, anew, progress).await?,
