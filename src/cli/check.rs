@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::config::{ClientTls, Cluster, Config, Server, ServerTlsMode};
+use crate::config::{ClientTls, Cluster, Config, Data, Server, ServerTlsMode};
 
 /// Checks the file; prints its errors to stderr, or a paragraph on what it does to stdout.
 ///
@@ -68,9 +68,18 @@ fn cluster_sentence(cluster: &Cluster) -> String {
         1 => "1 replica".to_owned(),
         n => format!("{n} replicas"),
     };
+    let host = match &cluster.docker_host {
+        Some(host) if !host.starts_with("unix://") => format!(" of the host of {host}"),
+        _ => " of 127.0.0.1".to_owned(),
+    };
+    let data = match &cluster.data {
+        Data::Volume => "volumes".to_owned(),
+        Data::Container => "their containers".to_owned(),
+        Data::Folder(path) => path.display().to_string(),
+    };
     format!(
         "It keeps the cluster {:?}, a primary with {replicas} from the image {}, on the ports {} \
-         to {last} of 127.0.0.1, with the user {:?} and the database {:?}.",
+         to {last}{host}, with the user {:?} and the database {:?}; new nodes keep their data in {data}.",
         cluster.name, cluster.image, cluster.port_base, cluster.application_user, cluster.database,
     )
 }

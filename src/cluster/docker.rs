@@ -88,6 +88,8 @@ pub(super) struct Container {
     pub cluster: Option<String>,
     pub node: Option<u32>,
     pub spec: Option<String>,
+    /// The data is in its own layer and goes with it.
+    pub holds_data: bool,
     /// "created", "running", "paused", "restarting", "exited", "dead", ..
     pub status: String,
     /// "healthy", "starting", "unhealthy", or "" where no check runs.
@@ -446,6 +448,7 @@ fn container_seen(found: ContainerInspectResponse) -> Container {
         cluster: labels.remove(LABEL_CLUSTER),
         node: labels.remove(LABEL_NODE).and_then(|number| number.parse().ok()),
         spec: labels.remove(LABEL_SPEC),
+        holds_data: labels.get(LABEL_DATA).is_some_and(|data| data == HOLDS_DATA),
         status: state.status.unwrap_or(ContainerStateStatusEnum::EMPTY).to_string(),
         health: health.filter(|text| text != "none").unwrap_or_default(),
         exit_code: state.exit_code.unwrap_or_default(),

@@ -8,7 +8,6 @@
 
 use std::time::Duration;
 
-use crate::config::Data;
 use crate::gtid::GtidSet;
 
 use super::accounts;
@@ -103,7 +102,7 @@ pub(super) async fn fail_over(
     progress.begin(&format!("cut {} off", world.name(old)));
     world.check().await?;
     if let Some(victim) = victim {
-        fence(world, old, &victim).await?;
+        fence(world, &victim).await?;
     }
     progress.end();
     // Nothing comes any more: what they have now is all.
@@ -263,10 +262,10 @@ async fn everything(client: &mut Client) -> Result<GtidSet, ClusterError> {
 
 /// The old primary can neither be reached nor write: its network goes first, since that works whatever
 /// state it is in; then the container, killed. Its data stays.
-async fn fence(world: &World, old: u32, container: &str) -> Result<(), ClusterError> {
+async fn fence(world: &World, container: &str) -> Result<(), ClusterError> {
     world.engine.disconnect(&super::node::network_name(&world.cluster.name), container).await?;
     world.engine.wake(container).await?;
-    if *world.place(old) == Data::Container {
+    if world.engine.container(container).await?.is_some_and(|container| container.holds_data) {
         return world.engine.kill(container).await;
     }
     world.engine.remove_container(container).await

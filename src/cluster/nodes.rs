@@ -206,9 +206,12 @@ async fn restart_in(
             .is_none_or(|made| provision::is_outdated(world, number, made))
     };
     let anew: Vec<u32> = numbers.iter().copied().filter(|number| outdated(*number)).collect();
-    let holds_data = |world: &World, number: u32| *world.place(number) == Data::Container;
+    let holds_data = |number: u32| {
+        let node = facts.nodes.iter().find(|node| node.number == number);
+        node.and_then(|node| node.container.as_ref()).is_some_and(|made| made.holds_data)
+    };
     if !anew.is_empty() {
-        if facts.nodes.len() == 1 && anew.iter().any(|number| holds_data(world, *number)) {
+        if facts.nodes.len() == 1 && anew.iter().any(|number| holds_data(*number)) {
             return Err(only_copy(world, "making the container anew"));
         }
         if world.cluster.pull == Pull::Always {
@@ -223,10 +226,10 @@ async fn restart_in(
             primary = world.state.primary;
         }
         match (anew.contains(&number), primary) {
-            (true, Some(primary)) if holds_data(world, number) => {
+            (true, Some(primary)) if holds_data(number) => {
                 Box::pin(copy_again(world, number, primary, progress)).await?;
             }
-            (true, None) if holds_data(world, number) => {
+            (true, None) if holds_data(number) => {
                 return Err(no_primary(world, "restarting a node that holds its data itself"));
             }
             (anew, _) => restart_one(world, number, anew, progress).await?,

@@ -379,11 +379,8 @@ pub(super) async fn start_container(
 
 /// Whether no data goes with the container: it is elsewhere, or the container never ran.
 async fn may_be_made_anew(world: &World, number: u32) -> Result<bool, ClusterError> {
-    if *world.place(number) != Data::Container {
-        return Ok(true);
-    }
     let container = world.engine.container(&world.name(number)).await?;
-    Ok(container.is_none_or(|container| container.status == "created"))
+    Ok(container.is_none_or(|container| !container.holds_data || container.status == "created"))
 }
 
 /// Until root gets in. `restarts` is how often the engine had started the container again before.

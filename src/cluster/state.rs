@@ -484,6 +484,7 @@ mod tests {
             down: false,
             renewing: vec![2],
             subnet: Some("172.18.0.0/16".to_owned()),
+            places: [(2, Place(Data::Container))].into(),
         };
         assert!(state.learn(newer.clone()));
         assert_eq!((state.record(), &state.root), (newer, &root));
