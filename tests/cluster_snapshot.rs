@@ -54,6 +54,7 @@ impl Fixture {
             port_base: stripe + OFFSET.fetch_add(10, Ordering::Relaxed),
             options: Vec::new(),
             buffer_pool_mb: 64,
+            seed: weir::config::Seed::Auto,
         };
         Self { wanted, dir: tempfile::tempdir().unwrap() }
     }

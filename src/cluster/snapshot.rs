@@ -35,6 +35,7 @@ use super::world::World;
 pub use copies::{CopyView, RunRequest, Started, options_file, remove_expired, run, stop};
 pub(super) use copies::{containers, remove_containers};
 pub use error::SnapshotError;
+pub use time::time_to_live;
 
 /// One snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]

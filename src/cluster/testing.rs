@@ -1,6 +1,6 @@
 //! Shared by the unit tests of this module.
 
-use crate::config::Cluster;
+use crate::config::{Cluster, Seed};
 
 /// A small wanted cluster.
 pub(super) fn cluster(name: &str, replicas: u32) -> Cluster {
@@ -18,5 +18,6 @@ pub(super) fn cluster(name: &str, replicas: u32) -> Cluster {
         port_base: 15301,
         options: Vec::new(),
         buffer_pool_mb: 128,
+        seed: Seed::Auto,
     }
 }

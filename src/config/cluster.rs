@@ -8,7 +8,7 @@ use toml::de::DeValue;
 use super::password::{self, APPLICATION_PASSWORD};
 use super::proxy::check_user;
 use super::section::{Section, Text, kind};
-use super::types::Cluster;
+use super::types::{Cluster, Seed};
 
 /// Replicas of one primary; each also costs the primary a binary log reader.
 const MAX_REPLICAS: u32 = 16;
@@ -64,6 +64,9 @@ pub(super) fn cluster(section: &mut Section<'_>, listen: SocketAddr) -> Cluster 
         port_base: port_base(section, replicas, listen),
         options: options(section),
         buffer_pool_mb: section.integer("memory_mb", 5..=1_048_576, 256),
+        seed: section
+            .choice("seed", &[("auto", Seed::Auto), ("clone", Seed::Clone)])
+            .unwrap_or(Seed::Auto),
     }
 }
 

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `types` | what comes out: valid, typed, with defaults filled in |
 //! | `read` | the file as a whole: which sections there are, and what must hold between them |
-//! | `proxy`, `servers`, `cluster` | one section each: keys, ranges, defaults |
+//! | `proxy`, `servers`, `cluster`, `admin` | one section each: keys, ranges, defaults |
 //! | `section` | the typed reader of one section; knows its keys, collects errors |
 //! | `password`, `address`, `files` | values with rules of their own |
 //! | `secrets` | where passwords stand, so that no error shows one |
@@ -14,6 +14,7 @@
 use std::path::Path;
 
 mod address;
+mod admin;
 mod cluster;
 mod errors;
 mod files;

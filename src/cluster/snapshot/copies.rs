@@ -49,6 +49,8 @@ pub struct RunRequest<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Started {
     pub copy: CopyView,
+    /// Root's.
+    pub password: Secret,
     /// For `mysql --defaults-extra-file=`: where it is, root and its password.
     pub options: PathBuf,
 }
@@ -238,7 +240,7 @@ async fn start(
             name: name.to_owned(),
             there: "it was removed meanwhile".to_owned(),
         })?;
-    Ok(Started { copy, options })
+    Ok(Started { copy, password, options })
 }
 
 async fn discard(
