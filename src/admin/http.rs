@@ -119,17 +119,21 @@ where
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-    use super::*;
+    use tokio_rustls::TlsConnector;
 
-    async fn start(limits: Limits) -> SocketAddr {
+    use super::*;
+    use crate::config::ServerTlsMode;
+    use crate::net::tls;
+
+    fn start_with(tls: Option<TlsAcceptor>, limits: Limits) -> SocketAddr {
         let listener = bind(([127, 0, 0, 1], 0).into()).unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new().route("/", axum::routing::get(|| async { "there" }));
-        tokio::spawn(serve(listener, None, router, limits));
+        tokio::spawn(serve(listener, tls, router, limits));
         address
     }
 
-    async fn ask(stream: &mut TcpStream) -> String {
+    async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> String {
         stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
         let mut answer = vec![0; 4_096];
         let length = stream.read(&mut answer).await.unwrap();
@@ -140,7 +144,7 @@ mod tests {
     async fn who_asks_nothing_does_not_keep_others_out() {
         let limits =
             Limits { connections: 1, head: Duration::from_millis(200), ..Limits::default() };
-        let address = start(limits).await;
+        let address = start_with(None, limits);
         let mut silent = TcpStream::connect(address).await.unwrap();
         let mut slow = TcpStream::connect(address).await.unwrap();
         let mut third = TcpStream::connect(address).await.unwrap();
@@ -158,7 +162,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_head_without_end_is_refused() {
-        let address = start(Limits::default()).await;
+        let address = start_with(None, Limits::default());
         let mut stream = TcpStream::connect(address).await.unwrap();
         let head = format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", "x".repeat(2 * MAX_HEADER_BYTES));
         stream.write_all(head.as_bytes()).await.unwrap();
@@ -167,5 +171,21 @@ mod tests {
         let _ = stream.read_to_end(&mut answer).await;
         let answer = String::from_utf8_lossy(&answer);
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn with_tls_who_has_none_gets_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (certificate, key) = tls::load_or_make_certificate(dir.path()).unwrap();
+        let read = |path| std::fs::read(path).unwrap();
+        let config = tls::server_config(&read(certificate), &read(key)).unwrap();
+        let address = start_with(Some(TlsAcceptor::from(config)), Limits::default());
+        let client = tls::client_config(ServerTlsMode::Required, None).unwrap();
+        let stream = TcpStream::connect(address).await.unwrap();
+        let name = "localhost".try_into().unwrap();
+        let mut stream = TlsConnector::from(client).connect(name, stream).await.unwrap();
+        assert!(ask(&mut stream).await.ends_with("there"));
+        let mut plain = TcpStream::connect(address).await.unwrap();
+        assert!(!ask(&mut plain).await.contains("HTTP"));
     }
 }

@@ -233,6 +233,7 @@ mod tests {
                 created: "2026-11-21T13:44:06Z".to_owned(),
                 from: "t-2".to_owned(),
                 bytes: 123_456_789,
+                seeds: true,
                 copies: vec!["nightly-1".to_owned()],
             }],
             copies: vec![CopyView {

@@ -17,6 +17,7 @@ use super::progress::Progress;
 use super::provision::{self, take};
 use super::replication;
 use super::server;
+use super::snapshot;
 use super::state::Lock;
 use super::switchover;
 use super::traffic::Traffic;
@@ -108,7 +109,8 @@ pub async fn change(
     if change == Change::Reclone && answers(&facts, number) {
         clone::prepare(&world, number).await?;
     }
-    for step in steps(&facts, change, &allowed) {
+    let anew = change == Change::Reclone && snapshot::fits(&world, &facts, number).await?;
+    for step in steps(&facts, if anew { Change::Replace } else { change }, &allowed) {
         take(&mut world, step, progress).await?;
     }
     let facts = if change == Change::Remove {

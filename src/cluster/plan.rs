@@ -8,7 +8,7 @@ use super::error::ClusterError;
 use super::node;
 
 /// What a blank replica may replay from the binary logs; beyond that copying the data is quicker.
-const REPLAY_MOST_BYTES: u64 = 64 << 20;
+pub(super) const REPLAY_MOST_BYTES: u64 = 64 << 20;
 /// A replica that lacks more than this is not copied from: the copy would have to catch up on it again.
 const DONOR_MOST_BEHIND_TRANSACTIONS: u64 = 1_000;
 
@@ -21,6 +21,9 @@ pub enum Step {
     CheckOptions,
     CreateNetwork,
     CreateVolume(u32),
+    /// Create the volume with the data of the newest snapshot that fits; a copy of another node's data follows
+    /// when that fails.
+    Seed(u32),
     CreateContainer(u32),
     StartContainer(u32),
     /// Until the server lets root in.
@@ -74,6 +77,7 @@ impl Step {
                 | Self::CheckOptions
                 | Self::CreateNetwork
                 | Self::CreateVolume(_)
+                | Self::Seed(_)
                 | Self::CreateContainer(_)
                 | Self::StartContainer(_)
                 | Self::WaitHealthy(_)
@@ -92,6 +96,7 @@ impl Step {
             Self::CheckOptions => "check mysqld's options".to_owned(),
             Self::CreateNetwork => format!("create network {}", node::network_name(cluster)),
             Self::CreateVolume(n) => format!("create volume {}", name(n)),
+            Self::Seed(n) => format!("create volume {} with the data of a snapshot", name(n)),
             Self::CreateContainer(n) => format!("create container {}", name(n)),
             Self::StartContainer(n) => format!("start container {}", name(n)),
             Self::WaitHealthy(n) => format!("wait until {} answers", name(n)),
@@ -145,6 +150,8 @@ pub struct Seen {
     pub nodes: Vec<NodeSeen>,
     /// Nodes whose data was given up, on an operator's word.
     pub renewing: Vec<u32>,
+    /// Nodes without a volume for whose data a snapshot would do.
+    pub seeds: Vec<u32>,
 }
 
 /// One node as seen; nothing of it exists by default.
@@ -229,12 +236,15 @@ pub fn plan(wanted: Wanted, seen: &Seen) -> Result<Plan, ClusterError> {
         })
         .collect();
     let mut steps = Vec::new();
-    engine_steps(seen, &nodes, &mut steps);
-    let Some(servers) = servers(&nodes) else {
+    let seeded = to_seed(wanted, seen, &nodes);
+    engine_steps(seen, &nodes, &seeded, &mut steps);
+    let Some(servers) = servers(&nodes, &seeded) else {
         return Ok(Plan { steps, primary: None, complete: false });
     };
     let primary = choose_primary(&servers, wanted.primary, &seen.renewing)?;
-    server_steps(wanted, &servers, &seen.renewing, primary, &mut steps);
+    let renewing: Vec<u32> =
+        seen.renewing.iter().copied().filter(|number| !seeded.contains(number)).collect();
+    server_steps(wanted, &servers, &renewing, primary, &mut steps);
     Ok(Plan { steps, primary: Some(primary), complete: true })
 }
 
@@ -260,7 +270,7 @@ pub fn apparent_primary(seen: &Seen, recorded: Option<u32>) -> Option<u32> {
 }
 
 /// Everything that has to exist and run before a server can be asked.
-fn engine_steps(seen: &Seen, nodes: &[(u32, NodeSeen)], steps: &mut Vec<Step>) {
+fn engine_steps(seen: &Seen, nodes: &[(u32, NodeSeen)], seeded: &[u32], steps: &mut Vec<Step>) {
     if !seen.image && nodes.iter().any(|(_, node)| node.container == Life::Missing) {
         steps.push(Step::PullImage);
     }
@@ -270,24 +280,37 @@ fn engine_steps(seen: &Seen, nodes: &[(u32, NodeSeen)], steps: &mut Vec<Step>) {
     let mut each = |wants: &dyn Fn(&NodeSeen) -> bool, step: &dyn Fn(u32) -> Step| {
         steps.extend(nodes.iter().filter(|(_, node)| wants(node)).map(|(number, _)| step(*number)));
     };
-    each(&|node| !node.volume, &Step::CreateVolume);
+    each(&|node| !node.volume, &|number| match seeded.contains(&number) {
+        true => Step::Seed(number),
+        false => Step::CreateVolume(number),
+    });
     each(&|node| node.container == Life::Missing, &Step::CreateContainer);
     each(&|node| node.container != Life::Running, &Step::StartContainer);
     each(&|node| node.server.is_none(), &Step::WaitHealthy);
 }
 
 /// What each server is known to be; `None` when one of them has to be asked first.
-fn servers(nodes: &[(u32, NodeSeen)]) -> Option<Vec<(u32, ServerSeen)>> {
+fn servers(nodes: &[(u32, NodeSeen)], seeded: &[u32]) -> Option<Vec<(u32, ServerSeen)>> {
     let fresh = ServerSeen {
         blank: true,
         // The usual image has the plugins; where not, the next look says so.
         semi_sync: SemiSync { available: true, ..SemiSync::default() },
         ..ServerSeen::default()
     };
+    // A server of a snapshot's data has been made read-only.
+    let filled = ServerSeen {
+        blank: false,
+        has_history: true,
+        read_only: true,
+        super_read_only: true,
+        starts_read_only: true,
+        ..fresh
+    };
     nodes
         .iter()
         .map(|(number, node)| match (node.server, node.volume) {
             (Some(server), _) => Some((*number, server)),
+            (None, false) if seeded.contains(number) => Some((*number, filled)),
             (None, false) => Some((*number, fresh)),
             (None, true) => None,
         })
@@ -414,7 +437,7 @@ fn to_copy(servers: &[(u32, ServerSeen)], renewing: &[u32], primary: u32) -> Vec
     let replay = servers
         .iter()
         .find(|(number, _)| *number == primary)
-        .is_none_or(|(_, server)| !server.purged && server.log_bytes <= REPLAY_MOST_BYTES);
+        .is_none_or(|(_, server)| has_all_in_logs(server));
     let wants = |number: u32, server: &ServerSeen| {
         number != primary && (renewing.contains(&number) || (server.blank && !replay))
     };
@@ -423,6 +446,25 @@ fn to_copy(servers: &[(u32, ServerSeen)], renewing: &[u32], primary: u32) -> Vec
         .filter(|(number, server)| wants(*number, server))
         .map(|(number, _)| *number)
         .collect()
+}
+
+/// Nodes that would get a copy of the data, and get that of a snapshot instead: they have no volume yet.
+fn to_seed(wanted: Wanted, seen: &Seen, nodes: &[(u32, NodeSeen)]) -> Vec<u32> {
+    let primary = apparent_primary(seen, wanted.primary);
+    let server = nodes.iter().find(|(number, _)| Some(*number) == primary);
+    let Some(server) = server.and_then(|(_, node)| node.server) else { return Vec::new() };
+    let fits = |number: u32, node: &NodeSeen| {
+        !node.volume
+            && node.container == Life::Missing
+            && seen.seeds.contains(&number)
+            && (seen.renewing.contains(&number) || !has_all_in_logs(&server))
+    };
+    nodes.iter().filter(|(number, node)| fits(*number, node)).map(|(number, _)| *number).collect()
+}
+
+/// Whether a blank server can replay everything from this one's binary logs in reasonable time.
+fn has_all_in_logs(server: &ServerSeen) -> bool {
+    !server.purged && server.log_bytes <= REPLAY_MOST_BYTES
 }
 
 /// Whom to copy from: the replica that is nearest to the primary, to spare that; else the primary.
@@ -502,7 +544,7 @@ mod tests {
     }
 
     fn world(nodes: Vec<NodeSeen>) -> Seen {
-        Seen { image: true, network: true, nodes, renewing: Vec::new() }
+        Seen { image: true, network: true, nodes, ..Seen::default() }
     }
 
     fn check(seen: &Seen, steps: &[Step]) {
@@ -741,5 +783,35 @@ mod tests {
         let seen = Seen { renewing: vec![2], ..world(vec![blank(), replica_of(1)]) };
         let error = plan(WANTED, &seen).unwrap_err().to_string();
         assert!(error.contains("no other node holds data"), "{error}");
+    }
+
+    #[test]
+    fn a_snapshot_takes_the_place_of_a_copy_and_of_nothing_else() {
+        let purged = || changed(primary(), |server| server.purged = true);
+        let seen = |first, renewing: &[u32], seeds: &[u32]| Seen {
+            renewing: renewing.to_vec(),
+            seeds: seeds.to_vec(),
+            ..world(vec![first, NodeSeen::default()])
+        };
+        let seeded = [
+            Seed(2),
+            CreateContainer(2),
+            StartContainer(2),
+            WaitHealthy(2),
+            InstallSemiSync(2),
+            ConfigureReplica { node: 2, source: 1 },
+        ];
+        check(&seen(purged(), &[], &[2]), &seeded);
+        check(&seen(purged(), &[2], &[2]), &seeded);
+        check(&seen(primary(), &[2], &[2]), &seeded);
+        let first = |seen: &Seen| plan(WANTED, seen).unwrap().steps[0];
+        // The binary logs give all, no snapshot fits, or there is data already.
+        assert_eq!(first(&seen(primary(), &[], &[2])), CreateVolume(2));
+        assert_eq!(first(&seen(purged(), &[], &[])), CreateVolume(2));
+        let there = Seen { seeds: vec![2], renewing: vec![2], ..world(vec![purged(), blank()]) };
+        assert!(plan(WANTED, &there).unwrap().steps.contains(&Clone { node: 2, donor: 1 }));
+        // Without a primary that answers, nothing tells whether it fits.
+        let silent = NodeSeen { server: None, ..primary() };
+        assert_eq!(first(&seen(silent, &[], &[2])), CreateVolume(2));
     }
 }

@@ -16,6 +16,7 @@ use super::options;
 use super::plan::{self, Plan, Step};
 use super::progress::Progress;
 use super::replication;
+use super::snapshot;
 use super::sql::NoLogin;
 use super::subnet::Subnet;
 use super::world::{Facts, World};
@@ -160,8 +161,12 @@ async fn run(world: &mut World, step: Step, progress: &dyn Progress) -> Result<(
         Step::CreateVolume(number) => {
             // What exists counts as a node; a wrong option should leave none behind.
             options::check(world).await?;
-            let labels = node::labels(&world.cluster.name, number);
-            world.engine.create_volume(&world.name(number), labels).await
+            snapshot::forget_seeding(world, number).await?;
+            create_volume(world, number).await
+        }
+        Step::Seed(number) => {
+            options::check(world).await?;
+            Box::pin(snapshot::seed(world, number, progress)).await
         }
         Step::CreateContainer(number) => {
             options::check(world).await?;
@@ -176,7 +181,10 @@ async fn run(world: &mut World, step: Step, progress: &dyn Progress) -> Result<(
         }
         Step::StopContainer(number) => world.engine.stop(&world.name(number)).await,
         Step::RemoveContainer(number) => world.engine.remove_container(&world.name(number)).await,
-        Step::RemoveVolume(number) => world.engine.remove_volume(&world.name(number)).await,
+        Step::RemoveVolume(number) => {
+            snapshot::forget_seeding(world, number).await?;
+            world.engine.remove_volume(&world.name(number)).await
+        }
         Step::GiveUpData(number) => give_up_data(world, number),
         Step::Clone { node, donor } => clone::fill(world, node, donor, progress).await,
         Step::ClearHistory(number) => replication::clear_history(world, number).await,
@@ -193,6 +201,11 @@ async fn run(world: &mut World, step: Step, progress: &dyn Progress) -> Result<(
         }
         Step::SemiSyncSource { node, on } => replication::semi_sync_source(world, node, on).await,
     }
+}
+
+pub(super) async fn create_volume(world: &World, number: u32) -> Result<(), ClusterError> {
+    let labels = node::labels(&world.cluster.name, number);
+    world.engine.create_volume(&world.name(number), labels).await
 }
 
 pub(super) fn spec(world: &World, subnet: Subnet, number: u32) -> node::ContainerSpec {
@@ -358,7 +371,7 @@ pub(super) async fn start_again(world: &World, number: u32) -> Result<(), Cluste
 }
 
 /// Written down first, so that whatever is cut off after it is gone on with.
-fn give_up_data(world: &mut World, number: u32) -> Result<(), ClusterError> {
+pub(super) fn give_up_data(world: &mut World, number: u32) -> Result<(), ClusterError> {
     if !world.state.renewing.contains(&number) {
         world.state.renewing.push(number);
         world.state.save(&world.state_dir, &world.cluster.name)?;

@@ -157,6 +157,7 @@ fn is_wanted(step: Step) -> bool {
 fn concerns(step: Step) -> Option<u32> {
     match step {
         Step::CreateVolume(node)
+        | Step::Seed(node)
         | Step::CreateContainer(node)
         | Step::StartContainer(node)
         | Step::WaitHealthy(node)

@@ -53,6 +53,8 @@ pub struct State {
     pub down: bool,
     /// Nodes whose data was given up and is being copied anew; a copy that was cut off is seen by this.
     pub renewing: Vec<u32>,
+    /// Nodes whose volume is being filled with a snapshot's data; while they stand here, it is not whole.
+    pub seeding: Vec<u32>,
     /// Whether the file lacks something that was made up while it was read.
     incomplete: bool,
 }
@@ -85,6 +87,8 @@ struct Raw {
     down: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     renewing: Vec<u32>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    seeding: Vec<u32>,
 }
 
 impl State {
@@ -133,6 +137,7 @@ impl State {
             deposed: None,
             down: false,
             renewing: Vec::new(),
+            seeding: Vec::new(),
             incomplete: false,
         })
     }
@@ -156,6 +161,7 @@ impl State {
             deposed: self.deposed,
             down: self.down,
             renewing: self.renewing.clone(),
+            seeding: self.seeding.clone(),
         };
         let text = serde_json::to_string_pretty(&raw)
             .map_err(|error| failed("cannot write", &path, &error))?;
@@ -189,6 +195,7 @@ impl State {
         Ok(Self {
             donor,
             renewing: raw.renewing,
+            seeding: raw.seeding,
             incomplete,
             root: Secret::new(raw.root_password),
             replication: Secret::new(raw.replication_password),
@@ -308,6 +315,7 @@ mod tests {
         state.primary = Some(2);
         state.epoch = 7;
         state.down = true;
+        state.seeding = vec![3];
         state.save(&state_dir, "t").unwrap();
         let path = State::path(&state_dir, "t");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
@@ -315,6 +323,7 @@ mod tests {
         assert_eq!(again.root, state.root);
         assert_eq!(again.subnet, state.subnet);
         assert_eq!((again.primary, again.epoch, again.down), (Some(2), 7, true));
+        assert_eq!(again.seeding, [3]);
         assert_eq!(again.server_id_base, u32::from(cluster("t", 1).port_base));
         assert!(State::load(&state_dir, "other").unwrap().is_none());
         State::remove(&state_dir, "t").unwrap();

@@ -11,6 +11,7 @@ use super::error::ClusterError;
 use super::node::{self, LABEL_CLUSTER, MYSQL_PORT};
 use super::plan::{self, Life, NodeSeen, Seen, Wanted};
 use super::server::{self, Server};
+use super::snapshot;
 use super::sql::{Client, Login, NoLogin};
 use super::state::State;
 use super::subnet::Subnet;
@@ -45,6 +46,8 @@ pub(super) struct Facts {
     pub nodes: Vec<NodeFacts>,
     /// Nodes given up, whose data is copied anew.
     pub renewing: Vec<u32>,
+    /// Nodes without data for which a snapshot would do.
+    pub seeds: Vec<u32>,
     /// How many nodes there are beyond the wanted number; they stay members until they are removed.
     pub surplus: u32,
 }
@@ -181,13 +184,16 @@ impl World {
         let looks = members.iter().map(|number| self.look_at_node(*number));
         let nodes = futures_util::future::try_join_all(looks).await?;
         let in_use = u32::try_from(in_use.len()).unwrap_or(u32::MAX);
-        Ok(Facts {
+        let mut facts = Facts {
             image: self.engine.has_image(&self.cluster.image).await?,
             network,
             nodes,
             renewing: self.state.renewing.clone(),
+            seeds: Vec::new(),
             surplus: in_use.saturating_sub(self.nodes()),
-        })
+        };
+        facts.seeds = Box::pin(snapshot::to_seed(self, &facts)).await?;
+        Ok(facts)
     }
 
     /// The nodes of the cluster, also those that are yet to be made.
@@ -237,7 +243,9 @@ impl World {
         }
         let runs = container.as_ref().is_some_and(|container| container.status == "running");
         let server = if runs { Box::pin(self.look_at_server(number)).await? } else { None };
-        Ok(NodeFacts { number, volume: volume.is_some(), container, server })
+        // One that was not filled to its end is as good as none.
+        let volume = volume.is_some() && !self.state.seeding.contains(&number);
+        Ok(NodeFacts { number, volume, container, server })
     }
 
     /// `None` when it does not answer (yet), which waiting for it will make clear.
@@ -324,6 +332,7 @@ impl Facts {
             network: self.network,
             nodes: nodes.collect(),
             renewing: self.renewing.clone(),
+            seeds: self.seeds.clone(),
         }
     }
 }
