@@ -83,6 +83,13 @@ impl Topology {
         self.servers.iter().filter(|s| s.role == Role::Replica && s.health == Health::Usable)
     }
 
+    /// Whether an answer of that server is not worth waiting for any more: it is silent, and another does its
+    /// work.
+    pub fn is_replaced(&self, id: ServerId) -> bool {
+        self.get(id).is_some_and(|server| server.silent)
+            && self.primary().is_some_and(|primary| primary.id != id)
+    }
+
     /// The server of that id.
     pub fn get(&self, id: ServerId) -> Option<&ServerState> {
         self.servers.iter().find(|s| s.id == id)

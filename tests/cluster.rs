@@ -4,91 +4,36 @@
 //! its own and removes what it made, also when it fails.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is the test's failure")]
-#![expect(
-    clippy::print_stderr,
-    reason = "what could not be cleaned up is told in the test's output"
-)]
 
 use std::net::TcpListener;
-use std::path::Path;
 use std::process::Command;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, OptsBuilder};
-use tempfile::TempDir;
-use weir::cluster::{self, ClusterError, ClusterView, NodeView, Progress, Silent, State, Step};
-use weir::config::Cluster;
+use weir::cluster::{self, ClusterError, ClusterView, NodeView, Silent, State};
 use weir::topology::Role;
 
-const IMAGE: &str = "weir-mysql:9.7";
-/// The first port that these tests publish nodes on; each test takes ten.
-const FIRST_PORT: u16 = 15_301;
+#[path = "support/docker.rs"]
+mod docker;
+#[path = "support/managed.rs"]
+mod managed;
+#[path = "support/ports.rs"]
+mod ports;
+#[path = "support/recorder.rs"]
+mod recorder;
+#[path = "support/roles.rs"]
+mod roles;
 
-/// A cluster that is destroyed when the test ends, however it ends.
-struct Fixture {
-    wanted: Cluster,
-    dir: TempDir,
-}
+use docker::docker;
+use managed::{Fixture, login};
+use recorder::Recorder;
+use roles::node;
 
 impl Fixture {
-    fn new(test: &str, replicas: u32) -> Self {
-        static OFFSET: AtomicU16 = AtomicU16::new(0);
-        let pid = std::process::id();
-        // Runs beside each other on one machine take other ports.
-        let stripe = FIRST_PORT + u16::try_from(pid % 100).unwrap() * 100;
-        let wanted = Cluster {
-            name: format!("weirtest{pid}{test}"),
-            replicas,
-            image: std::env::var("WEIR_MYSQL_IMAGE").unwrap_or_else(|_| IMAGE.to_owned()),
-            application_user: "app".to_owned(),
-            application_password: None,
-            database: "app_data".to_owned(),
-            semi_sync: true,
-            failover: true,
-            patience: Duration::from_secs(5),
-            docker_host: None,
-            port_base: stripe + OFFSET.fetch_add(10, Ordering::Relaxed),
-            options: Vec::new(),
-            buffer_pool_mb: 64,
-            seed: weir::config::Seed::Auto,
-        };
-        Self { wanted, dir: tempfile::tempdir().unwrap() }
-    }
-
-    fn state_dir(&self) -> &Path {
-        self.dir.path()
-    }
-
-    async fn up(&self) -> Result<ClusterView, ClusterError> {
-        cluster::up(&self.wanted, self.state_dir(), &Silent).await
-    }
-
-    async fn root(&self, node: &NodeView) -> Conn {
-        let state = State::load(self.state_dir(), &self.wanted.name).unwrap().unwrap();
-        connect(node, "root", state.root.expose(), "").await
-    }
-
     async fn application(&self, view: &ClusterView, node: &NodeView) -> Conn {
-        connect(node, &view.application_user, view.application_password.expose(), &view.database)
-            .await
-    }
-}
-
-impl Drop for Fixture {
-    fn drop(&mut self) {
-        let (wanted, dir) = (self.wanted.clone(), self.state_dir().to_owned());
-        let cleaner = std::thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(cluster::destroy(&wanted, &dir, &Silent)).map(|_| ())
-        });
-        match cleaner.join() {
-            Ok(Ok(())) => {}
-            other => eprintln!("{} may have left something behind: {other:?}", self.wanted.name),
-        }
+        let (user, password) = (&view.application_user, view.application_password.expose());
+        login(&node.server.address, user, password, Some(&view.database)).await.unwrap()
     }
 }
 
@@ -108,61 +53,16 @@ impl Volume {
 
 impl Drop for Volume {
     fn drop(&mut self) {
-        docker(&["volume", "rm", &self.0]);
+        let _gone = Command::new("docker").args(["volume", "rm", &self.0]).output();
     }
-}
-
-/// Remembers the steps; stops before the one after `budget`.
-struct Recorder {
-    budget: AtomicU32,
-    steps: Mutex<Vec<Step>>,
-}
-
-impl Recorder {
-    fn with_budget(budget: u32) -> Self {
-        Self { budget: AtomicU32::new(budget), steps: Mutex::default() }
-    }
-
-    fn steps(&self) -> Vec<Step> {
-        self.steps.lock().unwrap().clone()
-    }
-}
-
-impl Progress for Recorder {
-    fn begin(&self, _text: &str) {}
-    fn detail(&self, _text: &str) {}
-    fn end(&self) {}
-    fn note(&self, _text: &str) {}
-
-    fn allow(&self, step: Step) -> bool {
-        let left = self.budget.load(Ordering::Relaxed);
-        if left == 0 {
-            return false;
-        }
-        self.budget.store(left - 1, Ordering::Relaxed);
-        self.steps.lock().unwrap().push(step);
-        true
-    }
-}
-
-async fn connect(node: &NodeView, user: &str, password: &str, database: &str) -> Conn {
-    let (host, port) = node.server.address.rsplit_once(':').unwrap();
-    let options = OptsBuilder::default()
-        .ip_or_hostname(host)
-        .tcp_port(port.parse().unwrap())
-        .user(Some(user))
-        .pass(Some(password))
-        .db_name(Some(database).filter(|name| !name.is_empty()))
-        .prefer_socket(false);
-    Conn::new(options).await.unwrap_or_else(|error| panic!("{user} at {}: {error}", node.name))
 }
 
 fn primary(view: &ClusterView) -> &NodeView {
-    view.nodes.iter().find(|node| node.role == Role::Primary).unwrap()
+    node(view, Role::Primary)
 }
 
 fn replica(view: &ClusterView) -> &NodeView {
-    view.nodes.iter().find(|node| node.role == Role::Replica).unwrap()
+    node(view, Role::Replica)
 }
 
 fn ids(view: &ClusterView) -> Vec<String> {
@@ -190,11 +90,6 @@ async fn check_rows_flow(fixture: &Fixture, view: &ClusterView, value: u32) {
     }
 }
 
-fn docker(arguments: &[&str]) -> String {
-    let output = Command::new("docker").args(arguments).output().unwrap();
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
-}
-
 /// Everything that carries the cluster's label.
 fn labelled(name: &str) -> String {
     let filter = format!("label=dev.weir.cluster={name}");
@@ -209,12 +104,12 @@ fn labelled(name: &str) -> String {
 #[tokio::test]
 async fn made_used_stopped_brought_back_and_destroyed() {
     let fixture = Fixture::new("life", 1);
-    let bystander = Volume::create(format!("{}-9", fixture.wanted.name));
+    let bystander = Volume::create(fixture.name(9));
 
     let view = fixture.up().await.unwrap();
     assert_eq!(view.problems, Vec::<String>::new());
     assert_eq!(view.nodes.len(), 2);
-    assert_eq!(primary(&view).name, format!("{}-1", fixture.wanted.name));
+    assert_eq!(primary(&view).name, fixture.name(1));
     check_rows_flow(&fixture, &view, 1).await;
     check_replica(&fixture, &view).await;
     check_no_password_shows(&fixture, &view);
@@ -259,7 +154,8 @@ async fn check_replica(fixture: &Fixture, view: &ClusterView) {
     assert_eq!(status.1, "ON");
 
     let monitor = view.monitor_password.expose();
-    let mut monitor = connect(replica(view), &view.monitor_user, monitor, "").await;
+    let address = &replica(view).server.address;
+    let mut monitor = login(address, &view.monitor_user, monitor, None).await.unwrap();
     assert_eq!(monitor.query::<mysql_async::Row, _>("SHOW REPLICA STATUS").await.unwrap().len(), 1);
     monitor.query_drop("SELECT @@gtid_executed, @@read_only").await.unwrap();
     monitor
@@ -271,7 +167,7 @@ async fn check_replica(fixture: &Fixture, view: &ClusterView) {
 }
 
 fn check_no_password_shows(fixture: &Fixture, view: &ClusterView) {
-    let state = State::load(fixture.state_dir(), &fixture.wanted.name).unwrap().unwrap();
+    let state = fixture.state();
     for node in &view.nodes {
         let shown = docker(&["inspect", &node.name])
             + &docker(&["logs", &node.name])
@@ -367,7 +263,7 @@ async fn the_primary_is_whom_the_servers_say_and_nobodys_data_is_reset() {
 #[tokio::test]
 async fn foreign_things_are_left_alone() {
     let fixture = Fixture::new("foreign", 0);
-    let volume = Volume::create(format!("{}-1", fixture.wanted.name));
+    let volume = Volume::create(fixture.name(1));
     let error = fixture.up().await.unwrap_err();
     assert!(matches!(error, ClusterError::Foreign { kind: "volume", .. }), "{error}");
     cluster::destroy(&fixture.wanted, fixture.state_dir(), &Silent).await.unwrap();

@@ -9,15 +9,26 @@
 )]
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, OptsBuilder};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+#[path = "support/docker.rs"]
+mod docker;
+#[path = "support/ports.rs"]
+mod ports;
+#[path = "support/wait.rs"]
+mod wait;
+
+use docker::docker;
+use ports::free_ports;
+use wait::until;
 
 /// How long anything that is waited for may take.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -47,20 +58,17 @@ impl Answer {
 impl Stage {
     fn new() -> Self {
         let pid = std::process::id();
-        let ports: Vec<TcpListener> =
-            (0..2).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let port = |at: usize| ports[at].local_addr().unwrap().port();
-        let name = format!("weirapi{pid}");
+        // Weir's, the API's, and those of as many nodes as there are at most.
+        let port = free_ports(4);
+        let admin = port + 1;
+        let name = format!("weirtest{pid}api");
         let settings = format!(
-            "[proxy]\nlisten = \"127.0.0.1:{}\"\nstate_dir = \"state\"\n\
-             [admin]\nlisten = \"127.0.0.1:{}\"\n\
+            "[proxy]\nlisten = \"127.0.0.1:{port}\"\nstate_dir = \"state\"\n\
+             [admin]\nlisten = \"127.0.0.1:{admin}\"\n\
              [cluster]\nname = \"{name}\"\nport_base = {}\nmemory_mb = 64\n",
-            port(0),
-            port(1),
-            28_000 + pid % 400 * 10,
+            port + 2,
         );
-        let (dir, admin) = (tempfile::tempdir().unwrap(), port(1));
-        drop(ports);
+        let dir = tempfile::tempdir().unwrap();
         let mut stage = Self { dir, name, admin, settings, weir: None };
         stage.configure(1);
         stage.weir(&["cluster", "up"]);
@@ -179,27 +187,10 @@ async fn text(conn: &mut Conn, sql: &str) -> String {
     value.unwrap_or_default().split_whitespace().collect()
 }
 
-fn docker(arguments: &[&str]) -> String {
-    let output = Command::new("docker").args(arguments).output().unwrap();
-    assert!(output.status.success(), "{arguments:?}: {output:?}");
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
-}
-
-fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
-    let started = Instant::now();
-    loop {
-        if let Some(found) = found() {
-            return found;
-        }
-        assert!(started.elapsed() < LIMIT, "no {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn snapshots_by_http_and_a_replica_made_of_one() {
     let stage = Stage::new();
-    let health = until("HTTP API", || stage.raw("GET", "/healthz", "", ""));
+    let health = until(LIMIT, "the HTTP API", async || stage.raw("GET", "/healthz", "", "")).await;
     assert_eq!((health.status, &health.json()), (200, &json!({ "status": "ok" })));
     let closed = stage.raw("GET", "/api/v1/cluster", "", "").unwrap();
     assert!(closed.status == 401 && closed.body.contains("admin-token"), "{}", closed.body);
@@ -215,10 +206,11 @@ async fn snapshots_by_http_and_a_replica_made_of_one() {
         primary.query_drop(purge).await.unwrap();
     }
     primary.query_drop("INSERT INTO app.t VALUES (0)").await.unwrap();
-    let cluster = until("replica", || {
+    let cluster = until(LIMIT, "the replica", async || {
         let cluster = stage.get("cluster");
         (cluster["nodes"][1]["replication"]["behind_transactions"] == 0).then_some(cluster)
-    });
+    })
+    .await;
     assert_eq!(cluster["nodes"][0]["role"], "primary", "{cluster}");
     assert_eq!(cluster["problems"], json!([]), "{cluster}");
 
@@ -285,9 +277,10 @@ async fn grow(stage: &Stage, primary: &mut Conn, taken: &Value) {
     stage.configure(2);
     let mut up = stage.command(&["cluster", "up"]).stderr(Stdio::null()).spawn().unwrap();
     let filter = format!("name={}.seeding", stage.name);
-    until("container that fills the volume", || {
+    until(LIMIT, "the container that fills the volume", async || {
         (!docker(&["ps", "-a", "-q", "--filter", &filter]).is_empty()).then_some(())
-    });
+    })
+    .await;
     up.kill().unwrap();
     up.wait().unwrap();
     // The Weir that serves may have gone on with it already.

@@ -6,71 +6,56 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is the test's failure")]
 #![expect(clippy::indexing_slicing, reason = "a missing element is the test's failure")]
-#![expect(
-    clippy::print_stderr,
-    reason = "what could not be cleaned up is told in the test's output"
-)]
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, OptsBuilder};
-use tempfile::TempDir;
-use weir::cluster::{self, ClusterError, ClusterView, Examined, Finding, Kind, Silent, State};
-use weir::config::{Cluster, Config};
+use weir::cluster::{self, ClusterError, ClusterView, Examined, Finding, Kind, Silent};
+use weir::config::Cluster;
 
-/// Ports of this file's cluster lie above those of the other tests.
-const FIRST_PORT: u16 = 31_000;
+#[path = "support/docker.rs"]
+mod docker;
+#[path = "support/managed.rs"]
+mod managed;
+#[path = "support/ports.rs"]
+mod ports;
+
+use docker::docker;
+use managed::Fixture;
+
 /// How long a fault may take to show.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A cluster that is destroyed when the test ends, however it ends.
-struct Fixture {
-    wanted: Cluster,
-    dir: TempDir,
-    view: Option<ClusterView>,
+/// A cluster that was right before the first fault.
+struct Stand {
+    fixture: Fixture,
+    view: ClusterView,
 }
 
-impl Fixture {
+impl Stand {
     async fn up(replicas: u32) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let pid = u16::try_from(std::process::id() % 100).unwrap();
-        let file = dir.path().join("proxy.toml");
-        let text = format!(
-            "[proxy]\nlisten = \"127.0.0.1:6033\"\n[cluster]\nname = \"weirfaults{}\"\nreplicas = {replicas}\n\
-             port_base = {}\nmemory_mb = 64\ndatabase = \"app\"\n[cluster.options]\nsync_binlog = 0\n\
-             innodb_flush_log_at_trx_commit = 2\n",
-            std::process::id(),
-            FIRST_PORT + pid * 10,
-        );
-        std::fs::write(&file, text).unwrap();
-        let config = Config::load(&file, &|name| std::env::var(name).ok()).unwrap();
-        let mut fixture = Self { wanted: config.cluster.unwrap(), dir, view: None };
-        let view = cluster::up(&fixture.wanted, fixture.state_dir(), &Silent).await.unwrap();
-        fixture.view = Some(view);
-        fixture
-    }
-
-    fn state_dir(&self) -> &Path {
-        self.dir.path()
+        let mut fixture = Fixture::new("faults", replicas);
+        let quick = [("sync_binlog", "0"), ("innodb_flush_log_at_trx_commit", "2")];
+        fixture.wanted.options =
+            quick.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        fixture.wanted.database = "app".to_owned();
+        let view = fixture.up().await.unwrap();
+        Self { fixture, view }
     }
 
     fn name(&self, number: usize) -> String {
-        format!("{}-{number}", self.wanted.name)
+        self.fixture.name(u32::try_from(number).unwrap())
+    }
+
+    /// What the library's functions are told of the cluster.
+    fn cluster(&self) -> (&Cluster, &Path) {
+        (&self.fixture.wanted, self.fixture.state_dir())
     }
 
     async fn root(&self, number: usize) -> Conn {
-        let state = State::load(self.state_dir(), &self.wanted.name).unwrap().unwrap();
-        let address = &self.view.as_ref().unwrap().nodes[number - 1].server.address;
-        let (host, port) = address.rsplit_once(':').unwrap();
-        let options = OptsBuilder::default()
-            .ip_or_hostname(host)
-            .tcp_port(port.parse().unwrap())
-            .user(Some("root"))
-            .pass(Some(state.root.expose()))
-            .prefer_socket(false);
-        Conn::new(options).await.unwrap()
+        self.fixture.root(&self.view.nodes[number - 1]).await
     }
 
     /// Runs statements as root on one node, in one session.
@@ -93,12 +78,14 @@ impl Fixture {
     }
 
     async fn examine(&self) -> Examined {
-        cluster::examine(&self.wanted, self.state_dir()).await.unwrap()
+        let (wanted, dir) = self.cluster();
+        cluster::examine(wanted, dir).await.unwrap()
     }
 
     async fn repair(&self, number: Option<usize>) -> Examined {
         let name = number.map(|number| self.name(number));
-        cluster::repair(&self.wanted, self.state_dir(), name.as_deref(), &Silent).await.unwrap()
+        let (wanted, dir) = self.cluster();
+        cluster::repair(wanted, dir, name.as_deref(), &Silent).await.unwrap()
     }
 
     /// Waits until a finding of that kind shows on the node, and checks its words.
@@ -137,24 +124,9 @@ impl Fixture {
     }
 
     async fn skip(&self, number: usize) -> Examined {
-        let skippable =
-            cluster::skippable(&self.wanted, self.state_dir(), &self.name(number)).await.unwrap();
-        cluster::skip(&self.wanted, self.state_dir(), &skippable, &Silent).await.unwrap()
-    }
-}
-
-impl Drop for Fixture {
-    fn drop(&mut self) {
-        let (wanted, dir) = (self.wanted.clone(), self.state_dir().to_owned());
-        let cleaner = std::thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(cluster::destroy(&wanted, &dir, &Silent)).map(|_| ())
-        });
-        match cleaner.join() {
-            Ok(Ok(())) => {}
-            other => eprintln!("{} may have left something behind: {other:?}", self.wanted.name),
-        }
+        let (wanted, dir) = self.cluster();
+        let skippable = cluster::skippable(wanted, dir, &self.name(number)).await.unwrap();
+        cluster::skip(wanted, dir, &skippable, &Silent).await.unwrap()
     }
 }
 
@@ -164,7 +136,7 @@ fn kinds(examined: &Examined) -> Vec<Kind> {
 
 #[tokio::test]
 async fn faults_are_named_and_mended_where_that_is_safe() {
-    let fixture = Fixture::up(2).await;
+    let fixture = Stand::up(2).await;
     let make = "CREATE TABLE app.t (id INT PRIMARY KEY, v VARCHAR(20))";
     fixture.run(1, &[make, "INSERT INTO app.t VALUES (1, 'a'), (2, 'b'), (3, 'c')"]).await;
     fixture.right().await;
@@ -179,7 +151,7 @@ async fn faults_are_named_and_mended_where_that_is_safe() {
     purged(&fixture).await;
 }
 
-async fn stopped_threads(fixture: &Fixture) {
+async fn stopped_threads(fixture: &Stand) {
     fixture.run(2, &["STOP REPLICA"]).await;
     let receiver = fixture.found(2, Kind::ReceiverStopped, &[&fixture.name(1)]).await;
     assert!(receiver.remedy.contains("weir cluster repair"), "{}", receiver.remedy);
@@ -191,19 +163,19 @@ async fn stopped_threads(fixture: &Fixture) {
     );
     assert_eq!(kinds(&fixture.repair(Some(2)).await), []);
     fixture.right().await;
-    let nobody =
-        cluster::repair(&fixture.wanted, fixture.state_dir(), Some("nobody"), &Silent).await;
+    let (wanted, dir) = fixture.cluster();
+    let nobody = cluster::repair(wanted, dir, Some("nobody"), &Silent).await;
     assert!(matches!(nobody, Err(ClusterError::Repair { .. })), "{nobody:?}");
 }
 
-async fn writable(fixture: &Fixture) {
+async fn writable(fixture: &Stand) {
     fixture.run(2, &["SET GLOBAL super_read_only = OFF", "SET GLOBAL read_only = OFF"]).await;
     fixture.found(2, Kind::Writable, &["everybody", &fixture.name(1)]).await;
     assert_eq!(kinds(&fixture.repair(None).await), []);
     fixture.right().await;
 }
 
-async fn wrong_password(fixture: &Fixture) {
+async fn wrong_password(fixture: &Stand) {
     let wrong = "CHANGE REPLICATION SOURCE TO SOURCE_PASSWORD = 'wrong'";
     fixture.run(2, &["STOP REPLICA", wrong, "START REPLICA"]).await;
     fixture.found(2, Kind::Credentials, &["weir_replication", "1045"]).await;
@@ -211,17 +183,16 @@ async fn wrong_password(fixture: &Fixture) {
     fixture.right().await;
 }
 
-async fn stopped_container(fixture: &Fixture) {
+async fn stopped_container(fixture: &Stand) {
     let name = fixture.name(3);
-    let killed = std::process::Command::new("docker").args(["kill", &name]).output().unwrap();
-    assert!(killed.status.success(), "{killed:?}");
+    docker(&["kill", &name]);
     fixture.found(3, Kind::ContainerExited, &["SIGKILL", "137"]).await;
     assert_eq!(kinds(&fixture.repair(None).await), []);
     fixture.right().await;
 }
 
 /// A client of the replica holds a row that the applier needs.
-async fn lag_by_a_lock(fixture: &Fixture) {
+async fn lag_by_a_lock(fixture: &Stand) {
     let mut client = fixture.root(2).await;
     for statement in [
         "SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE",
@@ -253,7 +224,7 @@ async fn lag_by_a_lock(fixture: &Fixture) {
 }
 
 /// Two in a row: each is skipped by itself.
-async fn duplicate_keys(fixture: &Fixture) {
+async fn duplicate_keys(fixture: &Stand) {
     fixture.run_unseen(2, &["INSERT INTO app.t VALUES (10, 'mine'), (11, 'mine')"]).await;
     for row in ["(10, 'theirs')", "(11, 'theirs')", "(12, 'theirs')"] {
         fixture.run(1, &[&format!("INSERT INTO app.t VALUES {row}")]).await;
@@ -269,13 +240,14 @@ async fn duplicate_keys(fixture: &Fixture) {
     assert_eq!(kinds(&next), [Kind::DuplicateKey]);
     assert!(next.findings[0].sentence.contains("'11'"), "{}", next.findings[0].sentence);
     assert_eq!(kinds(&fixture.skip(2).await), []);
-    let nothing = cluster::skippable(&fixture.wanted, fixture.state_dir(), &fixture.name(2)).await;
+    let (wanted, dir) = fixture.cluster();
+    let nothing = cluster::skippable(wanted, dir, &fixture.name(2)).await;
     assert!(matches!(nothing, Err(ClusterError::Repair { .. })), "{nothing:?}");
     fixture.run_unseen(2, &["UPDATE app.t SET v = 'theirs' WHERE id IN (10, 11)"]).await;
     fixture.right().await;
 }
 
-async fn missing_row(fixture: &Fixture) {
+async fn missing_row(fixture: &Stand) {
     fixture.run_unseen(2, &["DELETE FROM app.t WHERE id = 2"]).await;
     fixture.run(1, &["UPDATE app.t SET v = 'new' WHERE id = 2"]).await;
     let words = ["1032", "lacks a row of app.t", "to update", "with 0 transactions behind it"];
@@ -286,7 +258,7 @@ async fn missing_row(fixture: &Fixture) {
     fixture.right().await;
 }
 
-async fn errant(fixture: &Fixture) {
+async fn errant(fixture: &Stand) {
     let write = "INSERT INTO app.t VALUES (900, 'errant')";
     let open = "SET GLOBAL super_read_only = OFF";
     fixture.run(3, &[open, write, "SET GLOBAL super_read_only = ON"]).await;
@@ -306,7 +278,7 @@ async fn errant(fixture: &Fixture) {
 }
 
 /// Last, because only a copy of the data mends it.
-async fn purged(fixture: &Fixture) {
+async fn purged(fixture: &Stand) {
     fixture.run(3, &["STOP REPLICA"]).await;
     fixture
         .run(1, &["INSERT INTO app.t VALUES (20, 'x')", "INSERT INTO app.t VALUES (21, 'x')"])

@@ -9,288 +9,26 @@
     reason = "helpers of tests: a failure is the test's failure"
 )]
 
-use std::fmt::Write as _;
-use std::net::TcpListener;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, OptsBuilder};
-use tempfile::TempDir;
 
-/// Writers at once; every third writes in transactions of two statements.
-const WRITERS: u64 = 12;
-/// How long a fault may keep writes from being acknowledged.
-const RECOVERY_LIMIT: Duration = Duration::from_secs(60);
-/// How long a cluster may take to be whole again, the old primary included.
-const WHOLE_LIMIT: Duration = Duration::from_secs(120);
+#[path = "support/docker.rs"]
+mod docker;
+#[path = "support/ports.rs"]
+mod ports;
+#[path = "support/stage.rs"]
+mod stage;
+#[path = "support/wait.rs"]
+mod wait;
+#[path = "support/writers.rs"]
+mod writers;
 
-/// A cluster with a Weir that serves it; both are gone when the test ends.
-struct Stage {
-    dir: TempDir,
-    name: String,
-    port: u16,
-    weir: Option<Child>,
-}
-
-impl Stage {
-    fn new(test: &str, settings: &str) -> Self {
-        let pid = std::process::id();
-        let name = format!("weirmove{pid}{test}");
-        let dir = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let base = free_ports();
-        let text = format!(
-            "[proxy]\nlisten = \"127.0.0.1:{port}\"\nstate_dir = \"state\"\n\
-             [cluster]\nname = \"{name}\"\nport_base = {base}\nmemory_mb = 64\n{settings}"
-        );
-        std::fs::write(dir.path().join("proxy.toml"), text).unwrap();
-        let mut stage = Self { dir, name, port, weir: None };
-        stage.weir(&["cluster", "up"]);
-        stage.serve();
-        stage
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
-        command.args(arguments).arg("--config").arg(self.path("proxy.toml"));
-        command
-    }
-
-    /// What the command prints.
-    fn weir(&self, arguments: &[&str]) -> String {
-        let done = self.command(arguments).output().unwrap();
-        let said = String::from_utf8_lossy(&done.stderr).into_owned();
-        assert!(done.status.success(), "weir {arguments:?}: {said}{}", self.log());
-        String::from_utf8(done.stdout).unwrap()
-    }
-
-    fn serve(&mut self) {
-        let log =
-            std::fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
-        let mut command = self.command(&["serve"]);
-        command.env("WEIR_LOG", "info").stderr(log).stdout(Stdio::null());
-        self.weir = Some(command.spawn().unwrap());
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.path("log")).unwrap_or_default()
-    }
-
-    fn status(&self) -> serde_json::Value {
-        serde_json::from_str(&self.weir(&["cluster", "status", "--json"])).unwrap()
-    }
-
-    fn primary(&self) -> String {
-        let status = self.status();
-        let nodes = status["nodes"].as_array().unwrap();
-        let primary = nodes.iter().find(|node| node["role"] == "primary");
-        primary.unwrap_or_else(|| panic!("{status}"))["name"].as_str().unwrap().to_owned()
-    }
-
-    fn application(&self) -> OptsBuilder {
-        let text = std::fs::read_to_string(self.path("state/client.cnf")).unwrap();
-        let password = text.lines().find_map(|line| line.strip_prefix("password = \"")).unwrap();
-        OptsBuilder::default()
-            .ip_or_hostname("127.0.0.1")
-            .prefer_socket(false)
-            .user(Some("app"))
-            .pass(Some(password.trim_end_matches('"').to_owned()))
-            .db_name(Some("app"))
-    }
-
-    async fn through_weir(&self) -> Conn {
-        let options = self.application().tcp_port(self.port);
-        until(Duration::from_secs(30), "a login", async || Conn::new(options.clone()).await.ok())
-            .await
-    }
-
-    /// Waits until nothing is left to do, and all servers have the same rows.
-    async fn whole(&self) {
-        let mut last = String::new();
-        let started = Instant::now();
-        until(WHOLE_LIMIT + RECOVERY_LIMIT, &format!("{} to be whole", self.name), async || {
-            assert!(started.elapsed() < WHOLE_LIMIT, "not whole:\n{last}\n{}", self.log());
-            let done = self.command(&["cluster", "status", "--json"]).output().unwrap();
-            last = String::from_utf8_lossy(&done.stdout).into_owned();
-            let status: serde_json::Value = serde_json::from_slice(&done.stdout).ok()?;
-            let right = status["problems"].as_array()?.is_empty();
-            let running = status["nodes"].as_array()?.iter().all(|node| {
-                node["role"] == "primary" || node["replication"]["behind_transactions"] == 0
-            });
-            (right && running).then_some(())
-        })
-        .await;
-    }
-
-    /// Ids of the rows of each server.
-    async fn rows(&self) -> Vec<(String, Vec<u64>)> {
-        let mut all = Vec::new();
-        for node in self.status()["nodes"].as_array().unwrap() {
-            let published = node["published"].as_str().unwrap();
-            let port = published.rsplit(':').next().unwrap().parse().unwrap();
-            let mut conn = Conn::new(self.application().tcp_port(port)).await.unwrap();
-            let rows = conn.query("SELECT id FROM written ORDER BY id").await.unwrap();
-            all.push((node["name"].as_str().unwrap().to_owned(), rows));
-        }
-        all
-    }
-}
-
-impl Drop for Stage {
-    fn drop(&mut self) {
-        if let Some(mut weir) = self.weir.take() {
-            let _ = weir.kill();
-            let _ = weir.wait();
-        }
-        let _ = self.command(&["cluster", "destroy", "--yes"]).output();
-    }
-}
-
-/// Clients that write until they are stopped, and remember what was acknowledged.
-struct Writers {
-    stop: Arc<AtomicBool>,
-    acknowledged: Arc<Mutex<Vec<u64>>>,
-    count: Arc<AtomicU64>,
-    errors: Arc<Mutex<Vec<String>>>,
-    tasks: Vec<tokio::task::JoinHandle<()>>,
-}
-
-impl Writers {
-    async fn start(stage: &Stage) -> Self {
-        let mut conn = stage.through_weir().await;
-        conn.query_drop("CREATE TABLE IF NOT EXISTS written (id BIGINT PRIMARY KEY)")
-            .await
-            .unwrap();
-        conn.disconnect().await.unwrap();
-        let mut writers = Self {
-            stop: Arc::default(),
-            acknowledged: Arc::default(),
-            count: Arc::default(),
-            errors: Arc::default(),
-            tasks: Vec::new(),
-        };
-        for writer in 0..WRITERS {
-            let options = stage.application().tcp_port(stage.port);
-            let (stop, errors) = (Arc::clone(&writers.stop), Arc::clone(&writers.errors));
-            let (acknowledged, count) =
-                (Arc::clone(&writers.acknowledged), Arc::clone(&writers.count));
-            writers.tasks.push(tokio::spawn(async move {
-                let mut conn = None;
-                let mut id = writer;
-                while !stop.load(Ordering::Relaxed) {
-                    id += WRITERS;
-                    let written = write(&mut conn, &options, id, writer % 3 == 0).await;
-                    match written {
-                        Ok(()) => {
-                            acknowledged.lock().unwrap().push(id);
-                            count.fetch_add(1, Ordering::Relaxed);
-                        }
-                        Err(error) => {
-                            errors.lock().unwrap().push(error.to_string());
-                            conn = None;
-                        }
-                    }
-                    tokio::time::sleep(Duration::from_millis(3)).await;
-                }
-            }));
-        }
-        writers.goes_on().await;
-        writers
-    }
-
-    /// Waits until writes of every moment from now on are acknowledged; how long that took.
-    async fn goes_on(&self) -> Duration {
-        let started = Instant::now();
-        let before = self.count.load(Ordering::Relaxed);
-        until(RECOVERY_LIMIT, "writes to be acknowledged", async || {
-            (self.count.load(Ordering::Relaxed) > before + 2 * WRITERS).then_some(())
-        })
-        .await;
-        started.elapsed()
-    }
-
-    fn errors(&self) -> Vec<String> {
-        self.errors.lock().unwrap().clone()
-    }
-
-    /// Stops them; ids of all that was acknowledged.
-    async fn finish(self) -> Vec<u64> {
-        self.stop.store(true, Ordering::Relaxed);
-        for task in self.tasks {
-            task.await.unwrap();
-        }
-        let mut all = self.acknowledged.lock().unwrap().clone();
-        all.sort_unstable();
-        all
-    }
-}
-
-async fn write(
-    conn: &mut Option<Conn>,
-    options: &OptsBuilder,
-    id: u64,
-    in_transaction: bool,
-) -> Result<(), mysql_async::Error> {
-    if conn.is_none() {
-        *conn = Some(Conn::new(options.clone()).await?);
-    }
-    let conn = conn.as_mut().unwrap();
-    if in_transaction {
-        conn.query_drop("BEGIN").await?;
-        conn.query_drop(format!("INSERT INTO written VALUES ({id})")).await?;
-        conn.query_drop(format!("UPDATE written SET id = id WHERE id = {id}")).await?;
-        return conn.query_drop("COMMIT").await;
-    }
-    conn.exec_drop("INSERT INTO written VALUES (?)", (id,)).await
-}
-
-async fn until<T>(limit: Duration, what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let started = Instant::now();
-    loop {
-        if let Some(answer) = ask().await {
-            return answer;
-        }
-        assert!(started.elapsed() < limit, "waited {limit:?} for {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-fn docker(arguments: &[&str]) -> String {
-    let done = Command::new("docker").args(arguments).output().unwrap();
-    let said = String::from_utf8_lossy(&done.stderr).into_owned();
-    assert!(done.status.success(), "docker {arguments:?}: {said}");
-    String::from_utf8(done.stdout).unwrap().trim().to_owned()
-}
-
-/// The first of four free ports in a row.
-fn free_ports() -> u16 {
-    loop {
-        let first = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let all = (0..4).all(|n| TcpListener::bind(("127.0.0.1", first.saturating_add(n))).is_ok());
-        if all && first < 60_000 {
-            return first;
-        }
-    }
-}
-
-/// Every acknowledged row is on every server, and all servers have the same.
-async fn check_rows(stage: &Stage, acknowledged: &[u64]) {
-    let servers = stage.rows().await;
-    for (name, rows) in &servers {
-        let missing: Vec<_> =
-            acknowledged.iter().filter(|id| rows.binary_search(id).is_err()).collect();
-        assert!(missing.is_empty(), "{name} lacks {missing:?}\n{}", stage.log());
-        assert_eq!(rows, &servers[0].1, "{name} differs from {}\n{}", servers[0].0, stage.log());
-    }
-}
+use docker::docker;
+use stage::{Stage, report};
+use wait::until;
+use writers::{RECOVERY_LIMIT, WRITERS, Writers, check_rows};
 
 /// Ten times in a row, under load, and no client sees an error.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -415,12 +153,4 @@ async fn a_primary_that_dies_is_replaced_and_nothing_acknowledged_is_lost() {
     stage.serve();
     let writers = Writers::start(&stage).await;
     assert!(!writers.finish().await.is_empty());
-}
-
-fn report(line: &str) {
-    let mut text = String::new();
-    let _ = writeln!(text, "{line}");
-    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("faults.md");
-    let mut file = std::fs::File::options().create(true).append(true).open(path).unwrap();
-    std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
 }

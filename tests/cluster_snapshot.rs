@@ -4,78 +4,32 @@
 //! its own and removes what it made, also when it fails.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is the test's failure")]
-#![expect(
-    clippy::print_stderr,
-    reason = "what could not be cleaned up is told in the test's output"
-)]
+#![expect(clippy::print_stderr, reason = "figures of the run")]
 
-use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
-use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, OptsBuilder};
-use tempfile::TempDir;
 use weir::cluster::snapshot::{self, RunRequest, SnapshotView, Started};
-use weir::cluster::{self, ClusterError, ClusterView, NodeView, Silent, SnapshotError, State};
-use weir::config::Cluster;
+use weir::cluster::{self, ClusterError, ClusterView, Silent, SnapshotError};
 use weir::topology::Role;
 
-const IMAGE: &str = "weir-mysql:9.7";
-/// The first port that these tests publish nodes on; each test takes ten.
-const FIRST_PORT: u16 = 26_301;
+#[path = "support/docker.rs"]
+mod docker;
+#[path = "support/managed.rs"]
+mod managed;
+#[path = "support/ports.rs"]
+mod ports;
+#[path = "support/roles.rs"]
+mod roles;
 
-/// A cluster that is destroyed when the test ends, however it ends, with its snapshots.
-struct Fixture {
-    wanted: Cluster,
-    dir: TempDir,
-}
+use docker::docker;
+use managed::{Fixture, login};
+use roles::node;
 
 impl Fixture {
-    fn new(test: &str, replicas: u32) -> Self {
-        static OFFSET: AtomicU16 = AtomicU16::new(0);
-        let pid = std::process::id();
-        // Runs beside each other on one machine take other ports.
-        let stripe = FIRST_PORT + u16::try_from(pid % 50).unwrap() * 100;
-        let wanted = Cluster {
-            name: format!("weirsnap{pid}{test}"),
-            replicas,
-            image: std::env::var("WEIR_MYSQL_IMAGE").unwrap_or_else(|_| IMAGE.to_owned()),
-            application_user: "app".to_owned(),
-            application_password: None,
-            database: "app_data".to_owned(),
-            semi_sync: true,
-            failover: true,
-            patience: Duration::from_secs(5),
-            docker_host: None,
-            port_base: stripe + OFFSET.fetch_add(10, Ordering::Relaxed),
-            options: Vec::new(),
-            buffer_pool_mb: 64,
-            seed: weir::config::Seed::Auto,
-        };
-        Self { wanted, dir: tempfile::tempdir().unwrap() }
-    }
-
-    fn state_dir(&self) -> &Path {
-        self.dir.path()
-    }
-
-    async fn up(&self) -> ClusterView {
-        cluster::up(&self.wanted, self.state_dir(), &Silent).await.unwrap()
-    }
-
-    fn root_password(&self) -> String {
-        let state = State::load(self.state_dir(), &self.wanted.name).unwrap().unwrap();
-        state.root.expose().to_owned()
-    }
-
-    async fn root(&self, node: &NodeView) -> Conn {
-        login(node.server.address.parse().unwrap(), "root", &self.root_password()).await.unwrap()
-    }
-
     async fn create(&self, name: &str) -> Result<SnapshotView, ClusterError> {
         let now = SystemTime::now();
         snapshot::create(&self.wanted, self.state_dir(), Some(name), None, now, &Silent).await
@@ -94,37 +48,6 @@ impl Fixture {
     }
 }
 
-impl Drop for Fixture {
-    fn drop(&mut self) {
-        let (wanted, dir) = (self.wanted.clone(), self.state_dir().to_owned());
-        let cleaner = std::thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                cluster::destroy(&wanted, &dir, &Silent).await?;
-                for left in snapshot::list(&wanted).await?.snapshots {
-                    snapshot::remove(&wanted, &left.name).await?;
-                }
-                Ok::<(), ClusterError>(())
-            })
-        });
-        match cleaner.join() {
-            Ok(Ok(())) => {}
-            other => eprintln!("{} may have left something behind: {other:?}", self.wanted.name),
-        }
-    }
-}
-
-async fn login(address: SocketAddr, user: &str, password: &str) -> mysql_async::Result<Conn> {
-    let options = OptsBuilder::default()
-        .ip_or_hostname(address.ip().to_string())
-        .tcp_port(address.port())
-        .user(Some(user))
-        .pass(Some(password))
-        .prefer_socket(false);
-    Conn::new(options).await
-}
-
 /// The password in the file that `mysql --defaults-extra-file=` takes.
 fn password_of(copy: &Started) -> String {
     let mode = std::fs::metadata(&copy.options).unwrap().permissions().mode();
@@ -134,27 +57,17 @@ fn password_of(copy: &Started) -> String {
     line.trim_matches('"').to_owned()
 }
 
+fn published(copy: &Started) -> String {
+    copy.copy.published.unwrap().to_string()
+}
+
 async fn root_of(copy: &Started) -> Conn {
-    login(copy.copy.published.unwrap(), "root", &password_of(copy)).await.unwrap()
+    login(&published(copy), "root", &password_of(copy), None).await.unwrap()
 }
 
 async fn text(conn: &mut Conn, sql: &str) -> String {
     let value: Option<String> = conn.query_first(sql).await.unwrap();
     value.unwrap_or_default().split_whitespace().collect()
-}
-
-fn docker(arguments: &[&str]) -> String {
-    let output = Command::new("docker").args(arguments).output().unwrap();
-    let mut text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    // The log of a server is on its standard error.
-    if arguments.first() == Some(&"logs") {
-        text.push_str(&String::from_utf8_lossy(&output.stderr));
-    }
-    text
-}
-
-fn node(view: &ClusterView, role: Role) -> &NodeView {
-    view.nodes.iter().find(|node| node.role == role).unwrap()
 }
 
 /// Writes 1, 2, 3, .. to two tables, both in one transaction, until `stop`; gives the longest wait.
@@ -195,7 +108,7 @@ async fn watch(mut replica: Conn, stop: &AtomicBool) -> Duration {
 #[tokio::test]
 async fn a_snapshot_under_writes_is_one_moment_and_its_copies_are_their_own() {
     let fixture = Fixture::new("moment", 1);
-    let view = fixture.up().await;
+    let view = fixture.up().await.unwrap();
     let mut primary = fixture.root(node(&view, Role::Primary)).await;
     for table in ["a", "b"] {
         let create = format!("CREATE TABLE app_data.{table} (n INT PRIMARY KEY)");
@@ -224,7 +137,7 @@ async fn a_snapshot_under_writes_is_one_moment_and_its_copies_are_their_own() {
     eprintln!("{at_end} transactions meanwhile, longest {longest:?}, replica still {standstill:?}");
     // Long enough for a busy machine; that nothing was stopped is what the threads say.
     assert!(longest.max(standstill) < Duration::from_secs(5), "{longest:?}, {standstill:?}");
-    assert_eq!(taken.from, replica.name);
+    assert_eq!(taken.from, fixture.name(2));
     assert_eq!(fixture.containers("taking"), "");
 
     // The replica is as it was: locked, and following by the same threads.
@@ -246,7 +159,7 @@ async fn a_snapshot_under_writes_is_one_moment_and_its_copies_are_their_own() {
     assert_eq!(one.copy.name, "moment-1");
     check_moment(&one, &taken, at_end).await;
     check_independence(&fixture, &view, &one, &two, &taken).await;
-    check_no_password_shows(&fixture, &view, &one, &taken);
+    check_no_password_shows(&fixture, &one, &taken);
     check_ends(&fixture, &one, &two).await;
 }
 
@@ -290,7 +203,7 @@ async fn check_independence(
     assert_eq!(text(first, weirs).await, "0");
 
     let password = view.application_password.expose();
-    let mut application = login(one.copy.published.unwrap(), "app", password).await.unwrap();
+    let mut application = login(&published(one), "app", password, None).await.unwrap();
     application.query_drop("INSERT INTO app_data.a VALUES (0)").await.unwrap();
     application.query_drop("CREATE TABLE app_data.own (n INT)").await.unwrap();
     let count = "SELECT COUNT(*) FROM app_data.a WHERE n = 0";
@@ -300,17 +213,12 @@ async fn check_independence(
     }
     assert_eq!(text(first, "SELECT @@global.gtid_executed").await, taken.gtid);
     // The cluster's root is not the copy's.
-    let address = one.copy.published.unwrap();
-    assert!(login(address, "root", &fixture.root_password()).await.is_err());
+    let root = fixture.state().root;
+    assert!(login(&published(one), "root", root.expose(), None).await.is_err());
     assert_ne!(password_of(one), password_of(two));
 }
 
-fn check_no_password_shows(
-    fixture: &Fixture,
-    view: &ClusterView,
-    one: &Started,
-    taken: &SnapshotView,
-) {
+fn check_no_password_shows(fixture: &Fixture, one: &Started, taken: &SnapshotView) {
     let container = fixture.containers("copy");
     let container = container.lines().find(|name| name.ends_with(&one.copy.name)).unwrap();
     let cat = |file: &str| docker(&["exec", container, "cat", file]);
@@ -323,7 +231,7 @@ fn check_no_password_shows(
     ]
     .concat();
     assert!(shown.contains(&taken.gtid), "{shown}");
-    let state = State::load(fixture.state_dir(), &view.name).unwrap().unwrap();
+    let state = fixture.state();
     let secrets = [&state.root, &state.monitor, &state.replication, &state.application];
     for secret in secrets {
         assert!(!shown.contains(secret.expose()));
@@ -382,7 +290,7 @@ async fn check_ends(fixture: &Fixture, one: &Started, two: &Started) {
 async fn cut_off_anywhere_it_leaves_nothing_that_stays() {
     // Upper case, which image names do not know; and no replica, so the primary is copied.
     let fixture = Fixture::new("Cut", 0);
-    let view = fixture.up().await;
+    let view = fixture.up().await.unwrap();
     let mut left = 0;
     for seconds in [1, 5, 9] {
         let name = format!("cut{seconds}");

@@ -331,27 +331,9 @@ impl Progress for Shown {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Secret, Server, ServerTls, ServerTlsMode};
+    use crate::cluster::testing::node_view;
+    use crate::config::Secret;
     use crate::topology::Role;
-
-    fn node(number: u32, role: Role, replication: Option<ReplicationView>) -> NodeView {
-        NodeView {
-            name: format!("t-{number}"),
-            server: Server {
-                name: format!("t-{number}"),
-                address: format!("172.18.0.1{number}:3306"),
-                tls: ServerTls { mode: ServerTlsMode::Off, ca: None },
-                weight: 100,
-            },
-            published: ([127, 0, 0, 1], 13301).into(),
-            role,
-            state: "running".to_owned(),
-            health: String::new(),
-            version: "9.7.4".to_owned(),
-            container_id: String::new(),
-            replication,
-        }
-    }
 
     fn view() -> ClusterView {
         let replication = ReplicationView {
@@ -363,7 +345,10 @@ mod tests {
         };
         ClusterView {
             name: "t".to_owned(),
-            nodes: vec![node(1, Role::Primary, None), node(2, Role::Replica, Some(replication))],
+            nodes: vec![
+                node_view(1, Role::Primary, None),
+                node_view(2, Role::Replica, Some(replication)),
+            ],
             monitor_user: "m".to_owned(),
             monitor_password: Secret::new("hunter2".to_owned()),
             application_user: "app".to_owned(),

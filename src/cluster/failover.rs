@@ -93,8 +93,9 @@ pub(super) async fn fail_over(
         return Err(refuse("it is not written down which node is the primary".to_owned()));
     };
     let _closed = Closed::close(traffic);
-    let mut replicas = Box::pin(reach(world, old)).await?;
+    let (mut replicas, unasked) = Box::pin(reach(world, old)).await?;
     check_that_it_is_dead(world, old, &replicas)?;
+    check_that_nothing_is_elsewhere(world, old, last_seen, &replicas, &unasked)?;
     progress.begin(&format!("cut {} off", world.name(old)));
     fence(world, old).await?;
     progress.end();
@@ -155,6 +156,36 @@ fn check_that_it_is_dead(
     Err(ClusterError::NotMoved { cause })
 }
 
+/// An error when sessions have seen transactions that none of these has, while a replica that may have them cannot
+/// be asked: losing them is for a person to decide.
+fn check_that_nothing_is_elsewhere(
+    world: &World,
+    old: u32,
+    last_seen: &str,
+    replicas: &[(Candidate, Client)],
+    unasked: &[u32],
+) -> Result<(), ClusterError> {
+    let sets: Vec<&GtidSet> = replicas.iter().map(|(seen, _)| &seen.has).collect();
+    if unasked.is_empty() || holds_all(&sets, last_seen) {
+        return Ok(());
+    }
+    let names: Vec<String> = unasked.iter().map(|node| world.name(*node)).collect();
+    let (old, names) = (world.name(old), names.join(", "));
+    let cause = format!(
+        "{old} had transactions that the replicas that answer lack, and {names}, which may have them, does not \
+         answer; start {names} or {old}, or remove the container and the volume of {names} to go on without them"
+    );
+    Err(ClusterError::NotMoved { cause })
+}
+
+/// Whether one of the sets has all of `last_seen`.
+fn holds_all(sets: &[&GtidSet], last_seen: &str) -> bool {
+    let mut seen = GtidSet::default();
+    // What cannot be read was never seen.
+    let _ = seen.insert_text(last_seen.as_bytes());
+    sets.iter().any(|set| set.contains(&seen))
+}
+
 /// The new primary is opened while the others turn to it; what went wrong with those.
 async fn lead(
     world: &World,
@@ -173,20 +204,30 @@ async fn lead(
     Ok(followed.into_iter().filter_map(Result::err).collect())
 }
 
-/// Every replica that answers, with what it has.
-async fn reach(world: &World, old: u32) -> Result<Vec<(Candidate, Client)>, ClusterError> {
+/// Every replica that answers, with what it has; and the nodes that do not answer.
+async fn reach(
+    world: &World,
+    old: u32,
+) -> Result<(Vec<(Candidate, Client)>, Vec<u32>), ClusterError> {
     let others = world.members().await?.into_iter().filter(|node| *node != old);
     let asked = others.map(|node| async move {
-        let mut client = world.root(node).await.ok()?;
+        let mut client = world.root(node).await.map_err(|_unreachable| node)?;
         match ask(&mut client, node).await {
-            Ok(candidate) => Some((candidate?, client)),
+            Ok(candidate) => Ok(candidate.map(|candidate| (candidate, client))),
             Err(error) => {
                 tracing::warn!(%error, "a replica cannot be asked");
-                None
+                Err(node)
             }
         }
     });
-    Ok(futures_util::future::join_all(asked).await.into_iter().flatten().collect())
+    let (mut replicas, mut unasked) = (Vec::new(), Vec::new());
+    for asked in futures_util::future::join_all(asked).await {
+        match asked {
+            Ok(replica) => replicas.extend(replica),
+            Err(node) => unasked.push(node),
+        }
+    }
+    Ok((replicas, unasked))
 }
 
 /// `None` for a server that replicates from nobody: it is no replica of the lost primary.
@@ -250,6 +291,16 @@ mod tests {
         assert_eq!(decide(&[candidate(2, "1-7"), candidate(3, "1-5")]), Decision::Promote(2));
         let apart = [candidate(2, "1-7:9"), candidate(3, "1-8")];
         assert!(matches!(decide(&apart), Decision::Contradiction(..)));
+    }
+
+    #[test]
+    fn what_was_seen_is_somewhere_or_not() {
+        let (two, three) = (candidate(2, "1-5").has, candidate(3, "1-7").has);
+        let seen = |numbers: &str| format!("{U}:{numbers}");
+        assert!(holds_all(&[&two, &three], &seen("1-7")));
+        assert!(!holds_all(&[&two, &three], &seen("1-8")));
+        assert!(!holds_all(&[], &seen("1")));
+        assert!(holds_all(&[&two], ""), "nothing was seen");
     }
 
     #[test]

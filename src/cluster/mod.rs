@@ -50,7 +50,7 @@ mod state;
 mod subnet;
 mod switchover;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod traffic;
 mod view;
 mod world;

@@ -44,19 +44,13 @@ pub(super) fn choose<'a>(
     })
 }
 
-/// The number in "weir-2".
-pub(super) fn number(node: &NodeView) -> Option<u32> {
-    node.name.rsplit('-').next()?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::testing::node_view;
     use crate::cluster::view::ReplicationView;
-    use crate::config::{Server, ServerTls, ServerTlsMode};
 
     fn node(number: u32, role: Role, behind: Option<u64>, applier: &str) -> NodeView {
-        let name = format!("t-{number}");
         let replication = (role == Role::Replica).then(|| ReplicationView {
             source: "t-1".to_owned(),
             receiver: "Yes".to_owned(),
@@ -64,22 +58,7 @@ mod tests {
             behind,
             error: String::new(),
         });
-        NodeView {
-            server: Server {
-                name: name.clone(),
-                address: "127.0.0.1:1".to_owned(),
-                tls: ServerTls { mode: ServerTlsMode::Off, ca: None },
-                weight: 100,
-            },
-            name,
-            published: ([127, 0, 0, 1], 1).into(),
-            role,
-            state: "running".to_owned(),
-            health: String::new(),
-            version: "9.7.4".to_owned(),
-            container_id: String::new(),
-            replication,
-        }
+        node_view(number, role, replication)
     }
 
     #[test]
@@ -91,13 +70,13 @@ mod tests {
         let mut silent = node(5, Role::Replica, Some(0), "Yes");
         silent.version = String::new();
         let chosen = |nodes: &[NodeView], from: Option<&str>| {
-            choose(nodes, from).map(|node| number(node).unwrap())
+            choose(nodes, from).map(|node| node.name.clone())
         };
         let all = [primary.clone(), late, near, stopped.clone(), silent];
-        assert_eq!(chosen(&all, None), Ok(3));
-        assert_eq!(chosen(&all, Some("t-2")), Ok(2));
-        assert_eq!(chosen(&all, Some("t-1")), Ok(1));
-        assert_eq!(chosen(&[primary, stopped.clone()], None), Ok(1));
+        assert_eq!(chosen(&all, None), Ok("t-3".to_owned()));
+        assert_eq!(chosen(&all, Some("t-2")), Ok("t-2".to_owned()));
+        assert_eq!(chosen(&all, Some("t-1")), Ok("t-1".to_owned()));
+        assert_eq!(chosen(&[primary, stopped.clone()], None), Ok("t-1".to_owned()));
         assert!(chosen(&[stopped], None).is_err());
         assert!(chosen(&[], None).is_err());
         for (from, words) in [("t-5", "does not answer"), ("t-9", "t-1, t-2")] {

@@ -9,8 +9,9 @@ use crate::cluster::accounts::{self, ROOT};
 use crate::cluster::archive;
 use crate::cluster::docker::{Engine, LayerSpec, Made};
 use crate::cluster::error::ClusterError;
-use crate::cluster::node::{LABEL_CLUSTER, MYSQL_PORT, MYSQL_UID, ROOT_PASSWORD_FILE};
+use crate::cluster::node::{self, LABEL_CLUSTER, MYSQL_PORT, MYSQL_UID, ROOT_PASSWORD_FILE};
 use crate::cluster::progress::Progress;
+use crate::cluster::server;
 use crate::cluster::sql::{self, Client};
 use crate::cluster::state::{self, Lock};
 use crate::cluster::view::NodeView;
@@ -18,7 +19,7 @@ use crate::cluster::world::World;
 use crate::config::Secret;
 
 use super::error::SnapshotError;
-use super::{donor, spec, wait};
+use super::{spec, wait};
 
 /// To copy the data over the network; terabytes take hours.
 const CLONE_LIMIT: Duration = Duration::from_secs(24 * 3600);
@@ -27,9 +28,6 @@ const CLONE_POLL: Duration = Duration::from_millis(250);
 /// in a container. The server stops, and the engine starts it again
 /// (<https://dev.mysql.com/doc/refman/8.4/en/clone-plugin-remote.html>).
 const RESTART_FAILED: u16 = 3707;
-/// Another Weir may be changing the cluster at the moment when the donor gets its plugin.
-const LOCK_TRIES: u32 = 40;
-const LOCK_POLL: Duration = Duration::from_millis(250);
 
 /// Which plugins a server has loaded from files: donor and recipient must have the same.
 const PLUGINS: &str = "SELECT plugin_name, plugin_library FROM information_schema.plugins WHERE \
@@ -98,40 +96,20 @@ struct Source {
 
 /// Loads the clone plugin, which stays for the next snapshot: nothing else is ever changed on a node.
 async fn ready_donor(world: &World, donor: &NodeView) -> Result<Source, ClusterError> {
-    let number = donor::number(donor).ok_or_else(|| {
+    let number = node::number(&world.cluster.name, &donor.name).ok_or_else(|| {
         SnapshotError::NoDonor(format!("{} is no node of this cluster", donor.name))
     })?;
     let mut client = world.root_now(number).await?;
-    let doing = "getting it ready to be copied";
     if !plugins(&mut client).await?.iter().any(|(name, _)| name == "clone") {
         // While super_read_only is off, nobody else may be moving roles.
-        let _lock = lock(world).await?;
+        let _lock = Lock::wait(&world.state_dir, &world.cluster.name).await?;
         install_clone(&mut client).await?;
     }
     let plugins = plugins(&mut client).await?;
-    let has_tls = client
-        .value(
-            "SELECT value FROM performance_schema.tls_channel_status WHERE channel = 'mysql_main' AND \
-             property = 'Enabled'",
-            doing,
-        )
-        .await?;
+    let has_tls = server::has_tls(&mut client).await?;
     client.close().await;
     let inside = world.subnet().map(|subnet| subnet.account_host()).unwrap_or_default();
-    Ok(Source { has_tls: has_tls.as_deref() == Some("Yes"), plugins, inside })
-}
-
-async fn lock(world: &World) -> Result<Lock, ClusterError> {
-    let mut tries = 0;
-    loop {
-        match Lock::take(&world.state_dir, &world.cluster.name) {
-            Err(ClusterError::Busy { .. }) if tries < LOCK_TRIES => {
-                tries = tries.saturating_add(1);
-                tokio::time::sleep(LOCK_POLL).await;
-            }
-            done => return done,
-        }
-    }
+    Ok(Source { has_tls, plugins, inside })
 }
 
 /// Without a GTID, and without making writable what is not.

@@ -1,0 +1,112 @@
+//! A cluster of one test, changed through the library as `weir cluster` does.
+
+#![expect(
+    clippy::print_stderr,
+    reason = "what could not be cleaned up is told in the test's output"
+)]
+
+use std::path::Path;
+use std::time::Duration;
+
+use mysql_async::{Conn, OptsBuilder};
+use tempfile::TempDir;
+use weir::cluster::{self, ClusterError, ClusterView, NodeView, Silent, State, snapshot};
+use weir::config::{Cluster, Seed};
+
+use super::ports::free_ports;
+
+const IMAGE: &str = "weir-mysql:9.7";
+/// Ports that a cluster may publish nodes on, beyond the first.
+const MORE_PORTS: u16 = 9;
+
+/// A cluster that is destroyed when the test ends, however it ends, with its snapshots.
+pub(crate) struct Fixture {
+    pub(crate) wanted: Cluster,
+    dir: TempDir,
+}
+
+impl Fixture {
+    /// Nothing is made yet. `test` tells clusters of one process apart.
+    pub(crate) fn new(test: &str, replicas: u32) -> Self {
+        let wanted = Cluster {
+            name: format!("weirtest{}{test}", std::process::id()),
+            replicas,
+            image: std::env::var("WEIR_MYSQL_IMAGE").unwrap_or_else(|_| IMAGE.to_owned()),
+            application_user: "app".to_owned(),
+            application_password: None,
+            database: "app_data".to_owned(),
+            semi_sync: true,
+            failover: true,
+            patience: Duration::from_secs(5),
+            docker_host: None,
+            port_base: free_ports(MORE_PORTS),
+            options: Vec::new(),
+            buffer_pool_mb: 64,
+            seed: Seed::Auto,
+        };
+        Self { wanted, dir: tempfile::tempdir().unwrap() }
+    }
+
+    pub(crate) fn state_dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Of node `number`, the first is 1.
+    pub(crate) fn name(&self, number: u32) -> String {
+        format!("{}-{number}", self.wanted.name)
+    }
+
+    pub(crate) async fn up(&self) -> Result<ClusterView, ClusterError> {
+        cluster::up(&self.wanted, self.state_dir(), &Silent).await
+    }
+
+    /// With the generated passwords.
+    pub(crate) fn state(&self) -> State {
+        State::load(self.state_dir(), &self.wanted.name).unwrap().unwrap()
+    }
+
+    pub(crate) async fn root(&self, node: &NodeView) -> Conn {
+        let password = self.state().root;
+        let login = login(&node.server.address, "root", password.expose(), None).await;
+        login.unwrap_or_else(|error| panic!("root at {}: {error}", node.name))
+    }
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        let (wanted, dir) = (self.wanted.clone(), self.state_dir().to_owned());
+        let cleaner = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                cluster::destroy(&wanted, &dir, &Silent).await?;
+                for left in snapshot::list(&wanted).await?.snapshots {
+                    snapshot::remove(&wanted, &left.name).await?;
+                }
+                Ok::<(), ClusterError>(())
+            })
+        });
+        match cleaner.join() {
+            Ok(Ok(())) => {}
+            other => eprintln!("{} may have left something behind: {other:?}", self.wanted.name),
+        }
+    }
+}
+
+/// Logs in to a server or to Weir at host:port.
+pub(crate) async fn login(
+    address: &str,
+    user: &str,
+    password: &str,
+    database: Option<&str>,
+) -> mysql_async::Result<Conn> {
+    let (host, port) = address.rsplit_once(':').unwrap();
+    let options = OptsBuilder::default()
+        .ip_or_hostname(host)
+        .tcp_port(port.parse().unwrap())
+        .user(Some(user))
+        .pass(Some(password))
+        .db_name(database)
+        .prefer_socket(false);
+    Conn::new(options).await
+}

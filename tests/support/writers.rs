@@ -1,0 +1,125 @@
+//! Clients that write through Weir while things break, and what must be there in the end.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{Conn, OptsBuilder};
+
+use super::stage::Stage;
+use super::wait::until;
+
+/// Writers at once; every third writes in transactions of two statements.
+pub(crate) const WRITERS: u64 = 12;
+/// How long a fault may keep writes from being acknowledged.
+pub(crate) const RECOVERY_LIMIT: Duration = Duration::from_secs(60);
+
+/// Clients that write until they are stopped, and remember what was acknowledged.
+pub(crate) struct Writers {
+    stop: Arc<AtomicBool>,
+    acknowledged: Arc<Mutex<Vec<u64>>>,
+    count: Arc<AtomicU64>,
+    errors: Arc<Mutex<Vec<String>>>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Writers {
+    pub(crate) async fn start(stage: &Stage) -> Self {
+        let mut conn = stage.through_weir().await;
+        conn.query_drop("CREATE TABLE IF NOT EXISTS written (id BIGINT PRIMARY KEY)")
+            .await
+            .unwrap();
+        conn.disconnect().await.unwrap();
+        let mut writers = Self {
+            stop: Arc::default(),
+            acknowledged: Arc::default(),
+            count: Arc::default(),
+            errors: Arc::default(),
+            tasks: Vec::new(),
+        };
+        for writer in 0..WRITERS {
+            let options = stage.application().tcp_port(stage.port);
+            let (stop, errors) = (Arc::clone(&writers.stop), Arc::clone(&writers.errors));
+            let (acknowledged, count) =
+                (Arc::clone(&writers.acknowledged), Arc::clone(&writers.count));
+            writers.tasks.push(tokio::spawn(async move {
+                let mut conn = None;
+                let mut id = writer;
+                while !stop.load(Ordering::Relaxed) {
+                    id += WRITERS;
+                    let written = write(&mut conn, &options, id, writer % 3 == 0).await;
+                    match written {
+                        Ok(()) => {
+                            acknowledged.lock().unwrap().push(id);
+                            count.fetch_add(1, Ordering::Relaxed);
+                        }
+                        Err(error) => {
+                            errors.lock().unwrap().push(error.to_string());
+                            conn = None;
+                        }
+                    }
+                    tokio::time::sleep(Duration::from_millis(3)).await;
+                }
+            }));
+        }
+        writers.goes_on().await;
+        writers
+    }
+
+    /// Waits until writes of every moment from now on are acknowledged; how long that took.
+    pub(crate) async fn goes_on(&self) -> Duration {
+        let started = Instant::now();
+        let before = self.count.load(Ordering::Relaxed);
+        until(RECOVERY_LIMIT, "writes to be acknowledged", async || {
+            (self.count.load(Ordering::Relaxed) > before + 2 * WRITERS).then_some(())
+        })
+        .await;
+        started.elapsed()
+    }
+
+    pub(crate) fn errors(&self) -> Vec<String> {
+        self.errors.lock().unwrap().clone()
+    }
+
+    /// Stops them; ids of all that was acknowledged.
+    pub(crate) async fn finish(self) -> Vec<u64> {
+        self.stop.store(true, Ordering::Relaxed);
+        for task in self.tasks {
+            task.await.unwrap();
+        }
+        let mut all = self.acknowledged.lock().unwrap().clone();
+        all.sort_unstable();
+        all
+    }
+}
+
+async fn write(
+    conn: &mut Option<Conn>,
+    options: &OptsBuilder,
+    id: u64,
+    in_transaction: bool,
+) -> Result<(), mysql_async::Error> {
+    if conn.is_none() {
+        *conn = Some(Conn::new(options.clone()).await?);
+    }
+    let conn = conn.as_mut().unwrap();
+    if in_transaction {
+        conn.query_drop("BEGIN").await?;
+        conn.query_drop(format!("INSERT INTO written VALUES ({id})")).await?;
+        conn.query_drop(format!("UPDATE written SET id = id WHERE id = {id}")).await?;
+        return conn.query_drop("COMMIT").await;
+    }
+    conn.exec_drop("INSERT INTO written VALUES (?)", (id,)).await
+}
+
+/// Every acknowledged row is on every server, and all servers have the same.
+pub(crate) async fn check_rows(stage: &Stage, acknowledged: &[u64]) {
+    let servers = stage.rows().await;
+    for (name, rows) in &servers {
+        let missing: Vec<_> =
+            acknowledged.iter().filter(|id| rows.binary_search(id).is_err()).collect();
+        assert!(missing.is_empty(), "{name} lacks {missing:?}\n{}", stage.log());
+        assert_eq!(rows, &servers[0].1, "{name} differs from {}\n{}", servers[0].0, stage.log());
+    }
+}
