@@ -10,6 +10,9 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
+use crate::admin::api::{self, Api};
+use crate::admin::http;
+use crate::admin::work::Subject;
 use crate::backend::connect::Connector;
 use crate::backend::credentials::{Credentials, Limits as CredentialLimits};
 use crate::backend::pool::{Limits, Pools};
@@ -99,7 +102,7 @@ pub fn run(mut config: Config) -> anyhow::Result<()> {
 }
 
 /// The tasks beside monitor and workers: whoever waits for a primary hears of every change; with `[cluster]`, the
-/// control task, which is returned, and the socket for commands.
+/// control task, which is returned, and the socket for commands; with `[admin]`, the HTTP API.
 fn start_control(
     control: &tokio::runtime::Runtime,
     shared: &Arc<Shared>,
@@ -112,23 +115,54 @@ fn start_control(
             door.tell();
         }
     });
-    let Some(cluster) = &shared.config.cluster else { return Ok(None) };
     let state_dir = shared.config.proxy.state_dir.clone();
     let traffic: Arc<dyn Traffic> = Arc::new(Clients(Arc::clone(shared), monitor.clone()));
+    let subject = Arc::new(Subject {
+        cluster: shared.config.cluster.clone(),
+        state_dir: state_dir.clone(),
+        traffic: Arc::clone(&traffic),
+    });
+    start_http(control, &shared.config, &subject)?;
+    let Some(cluster) = &shared.config.cluster else { return Ok(None) };
     let task = Control {
         cluster: cluster.clone(),
         state_dir: state_dir.clone(),
         topology: Arc::clone(&shared.topology),
-        traffic: Arc::clone(&traffic),
+        traffic,
     };
     let task = control.spawn(task.run(cancel.clone()));
     let path = crate::admin::socket(&state_dir);
     let _in_runtime = control.enter();
     let listener = crate::admin::server::bind(&path)
         .with_context(|| format!("no control socket at {}", path.display()))?;
-    let subject = crate::admin::server::Subject { cluster: cluster.clone(), state_dir, traffic };
-    control.spawn(crate::admin::server::serve(listener, Arc::new(subject)));
+    control.spawn(crate::admin::server::serve(listener, subject));
     Ok(Some(task))
+}
+
+fn start_http(
+    control: &tokio::runtime::Runtime,
+    config: &Config,
+    subject: &Arc<Subject>,
+) -> anyhow::Result<()> {
+    let Some(admin) = config.admin else { return Ok(()) };
+    let token = crate::admin::token::load_or_make(&config.proxy.state_dir)
+        .context("no token for the HTTP API")?;
+    let tls = if admin.tls { Some(tls_acceptor(config)?) } else { None };
+    let listener = http::bind(admin.listen).with_context(|| {
+        format!(
+            "cannot listen on {} for the HTTP API; choose another port in [admin]",
+            admin.listen
+        )
+    })?;
+    let router = api::router(Arc::new(Api { subject: Arc::clone(subject), token }));
+    tracing::info!(listen = %admin.listen, tls = admin.tls, "the HTTP API is there");
+    control.spawn(async move {
+        let ended = http::serve(listener, tls, router, http::Limits::default()).await;
+        if let Err(error) = ended {
+            tracing::error!(%error, "the HTTP API has ended");
+        }
+    });
+    Ok(())
 }
 
 /// The clients of this process, as moving the primary sees them.
@@ -199,6 +233,10 @@ fn acceptor(config: &Config) -> anyhow::Result<Option<tokio_rustls::TlsAcceptor>
     if config.proxy.tls == ClientTls::Off {
         return Ok(None);
     }
+    tls_acceptor(config).map(Some)
+}
+
+fn tls_acceptor(config: &Config) -> anyhow::Result<tokio_rustls::TlsAcceptor> {
     let (certificate, key) = match &config.proxy.tls_files {
         Some(files) => files.clone(),
         None => tls::load_or_make_certificate(&config.proxy.state_dir).context("no certificate")?,
@@ -208,7 +246,7 @@ fn acceptor(config: &Config) -> anyhow::Result<Option<tokio_rustls::TlsAcceptor>
     };
     let server = tls::server_config(&read(&certificate)?, &read(&key)?)
         .with_context(|| format!("{} and {} do not serve", certificate.display(), key.display()))?;
-    Ok(Some(tokio_rustls::TlsAcceptor::from(server)))
+    Ok(tokio_rustls::TlsAcceptor::from(server))
 }
 
 fn start_workers(config: &Arc<Config>, shared: &Arc<Shared>) -> anyhow::Result<Vec<WorkerHandle>> {

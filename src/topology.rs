@@ -17,6 +17,17 @@ pub enum Role {
     Unknown,
 }
 
+impl Role {
+    /// "primary", "replica" or "unknown"
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Primary => "primary",
+            Self::Replica => "replica",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// Whether a server may be used, and if not why, in one clause.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {

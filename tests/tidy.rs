@@ -46,11 +46,12 @@ const PURE: [&str; 11] = [
 ];
 
 /// Files that may open sockets, and why.
-const OPENS_SOCKETS: [(&str, &str); 6] = [
+const OPENS_SOCKETS: [(&str, &str); 7] = [
     ("src/server.rs", "listens for clients"),
     ("src/backend/connect.rs", "connects to servers"),
     ("src/admin/server.rs", "the control socket in the state directory"),
     ("src/admin/client.rs", "its other end"),
+    ("src/admin/http.rs", "listens for the HTTP API"),
     ("src/cluster/world.rs", "asks by binding whether an address is this host's; no data"),
     (
         "src/monitor/tunnel.rs",

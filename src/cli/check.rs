@@ -54,6 +54,16 @@ fn summary(config: &Config) -> String {
         " It probes every server each {:?} as {:?}; a replica more than {:?} behind gets no reads.",
         monitor.interval, monitor.user, config.lag.max,
     );
+    if let Some(admin) = config.admin {
+        let tls = if admin.tls { "only with TLS" } else { "without TLS" };
+        let token = proxy.state_dir.join(crate::admin::token::FILE);
+        let _ = write!(
+            text,
+            " The HTTP API listens at {}, {tls}, for who has the token in {}.",
+            admin.listen,
+            token.display(),
+        );
+    }
     if !config.users.is_empty() {
         let users = count(config.users.len(), "user");
         let _ = write!(text, " It knows {users} itself and asks the servers about the others.");

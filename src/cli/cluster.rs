@@ -12,10 +12,9 @@ use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{ClusterCommand, nodes};
-use crate::admin::{Request, client};
-use crate::cluster::{self, Change, ClusterView, Leader, NodeView, Progress, ReplicationView};
+use crate::admin::{Request, client, json};
+use crate::cluster::{self, Change, ClusterView, NodeView, Progress, ReplicationView};
 use crate::config::{Cluster, Config};
-use crate::topology::Role;
 
 /// In the state directory: options for MySQL's own client programs, to reach Weir as the application.
 pub(super) const CLIENT_OPTIONS_FILE: &str = "client.cnf";
@@ -81,10 +80,7 @@ async fn status(config: &Config, cluster: &Cluster, json: bool) -> anyhow::Resul
     let examined = cluster::examine(cluster, &config.proxy.state_dir).await?;
     let mut out = io::stdout().lock();
     if json {
-        let mut object = as_json(&examined.view);
-        super::findings::add_json(&examined, &mut object);
-        add_leader(&examined.leader, &mut object);
-        serde_json::to_writer_pretty(&mut out, &object)?;
+        serde_json::to_writer_pretty(&mut out, &json::cluster(&examined))?;
         writeln!(out)?;
         return Ok(());
     }
@@ -94,18 +90,6 @@ async fn status(config: &Config, cluster: &Cluster, json: bool) -> anyhow::Resul
         writeln!(out, "{problem}")?;
     }
     Ok(())
-}
-
-/// `leader` in words, null when there is none; `leads`: whether it has this state directory.
-fn add_leader(leader: &Leader, object: &mut serde_json::Value) {
-    if let Some(object) = object.as_object_mut() {
-        let name = match leader {
-            Leader::Ours(name) | Leader::Other(name) => Some(name),
-            Leader::Nobody | Leader::Unknown(_) => None,
-        };
-        object.insert("leader".to_owned(), name.cloned().into());
-        object.insert("leads".to_owned(), matches!(leader, Leader::Ours(_)).into());
-    }
 }
 
 /// Done by the Weir that serves, which holds its clients meanwhile; by this process where none serves.
@@ -239,7 +223,7 @@ fn row(node: &NodeView) -> [String; 9] {
     let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
     [
         node.name.clone(),
-        role(node.role).to_owned(),
+        node.role.name().to_owned(),
         node.state.clone(),
         or_dash(&node.health),
         or_dash(&node.version),
@@ -267,43 +251,6 @@ fn threads(replication: &ReplicationView) -> String {
         text.push_str(&replication.error);
     }
     text
-}
-
-pub(super) fn role(role: Role) -> &'static str {
-    match role {
-        Role::Primary => "primary",
-        Role::Replica => "replica",
-        Role::Unknown => "unknown",
-    }
-}
-
-fn as_json(view: &ClusterView) -> serde_json::Value {
-    let nodes = view.nodes.iter().map(|node| {
-        serde_json::json!({
-            "name": node.name,
-            "role": role(node.role),
-            "container": node.state,
-            "container_id": node.container_id,
-            "health": node.health,
-            "version": node.version,
-            "address": node.server.address,
-            "published": node.published.to_string(),
-            "replication": node.replication.as_ref().map(|replication| serde_json::json!({
-                "source": replication.source,
-                "receiver": replication.receiver,
-                "applier": replication.applier,
-                "behind_transactions": replication.behind,
-                "error": replication.error,
-            })),
-        })
-    });
-    serde_json::json!({
-        "cluster": view.name,
-        "nodes": nodes.collect::<Vec<_>>(),
-        "application_user": view.application_user,
-        "database": view.database,
-        "problems": view.problems,
-    })
 }
 
 /// A line a step, each with its time; on a terminal the running one turns.
@@ -387,6 +334,7 @@ mod tests {
     use super::*;
     use crate::cluster::testing::node_view;
     use crate::config::Secret;
+    use crate::topology::Role;
 
     fn view() -> ClusterView {
         let replication = ReplicationView {
@@ -425,8 +373,8 @@ mod tests {
 
     #[test]
     fn no_password_is_shown() {
-        let shown = format!("{}{}{:?}", table(&view()), as_json(&view()), view());
+        let shown = format!("{}{}{:?}", table(&view()), json::view(&view()), view());
         assert!(!shown.contains("hunter"));
-        assert_eq!(as_json(&view())["nodes"][1]["replication"]["behind_transactions"], 1);
+        assert_eq!(json::view(&view())["nodes"][1]["replication"]["behind_transactions"], 1);
     }
 }

@@ -40,25 +40,31 @@ impl Accounts {
     /// The statements, in order; running them again changes nothing but lost passwords and rights.
     /// They hold passwords: not for logs.
     pub(super) fn statements(&self) -> Vec<String> {
+        let application = account(&self.application_user, "%");
+        let mut all = vec![format!("CREATE DATABASE IF NOT EXISTS {}", name(&self.database))];
+        all.extend(self.own_statements());
+        all.extend(with_password(&application, &self.application));
+        all.push(format!(
+            "GRANT ALL PRIVILEGES ON {}.* TO {application}",
+            name(&wildcard_safe(&self.database))
+        ));
+        all
+    }
+
+    /// The part of them that makes Weir's own accounts.
+    pub(super) fn own_statements(&self) -> Vec<String> {
         let inside = self.subnet.account_host();
         let replication = account(REPLICATION, &inside);
         let weirs = self.weirs_host();
         let monitor = account(MONITOR, &weirs);
         let donor = account(DONOR, &weirs);
-        let application = account(&self.application_user, "%");
-        let mut all = vec![format!("CREATE DATABASE IF NOT EXISTS {}", name(&self.database))];
-        all.extend(with_password(&replication, &self.replication));
+        let mut all = with_password(&replication, &self.replication).to_vec();
         all.push(format!("GRANT REPLICATION SLAVE ON *.* TO {replication}"));
         all.extend(with_password(&monitor, &self.monitor));
         all.push(format!("GRANT REPLICATION CLIENT, PROCESS ON *.* TO {monitor}"));
         all.push(format!("GRANT SELECT ON performance_schema.* TO {monitor}"));
         all.extend(with_password(&donor, &self.donor));
         all.push(format!("GRANT BACKUP_ADMIN ON *.* TO {donor}"));
-        all.extend(with_password(&application, &self.application));
-        all.push(format!(
-            "GRANT ALL PRIVILEGES ON {}.* TO {application}",
-            name(&wildcard_safe(&self.database))
-        ));
         all
     }
 
@@ -84,6 +90,9 @@ impl Accounts {
         if self.remote { "%".to_owned() } else { self.subnet.account_host() }
     }
 }
+
+/// Users of the cluster's own network that Weir makes itself, root among them.
+pub(super) const OWN: [&str; 4] = [ROOT, REPLICATION, MONITOR, DONOR];
 
 /// Counts what is neither MySQL's nor root's: databases and accounts. Zero means blank.
 pub(super) const FOREIGN_OBJECTS: &str = "SELECT (SELECT COUNT(*) FROM information_schema.schemata WHERE schema_name \

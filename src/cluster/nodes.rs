@@ -18,6 +18,7 @@ use super::progress::Progress;
 use super::provision::{self, take};
 use super::replication;
 use super::server;
+use super::snapshot;
 use super::switchover;
 use super::traffic::Traffic;
 use super::view::ClusterView;
@@ -125,7 +126,8 @@ async fn change_in(
         clone::prepare(world, number).await?;
     }
     let place = world.place(number).clone();
-    for step in steps(&facts, change, &allowed, &place) {
+    let anew = change == Change::Reclone && snapshot::fits(world, &facts, number).await?;
+    for step in steps(&facts, if anew { Change::Replace } else { change }, &allowed, &place) {
         take(world, step, progress).await?;
     }
     let facts = if change == Change::Remove {

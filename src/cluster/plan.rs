@@ -9,7 +9,7 @@ use super::node;
 use crate::config::Pull;
 
 /// What a blank replica may replay from the binary logs; beyond that copying the data is quicker.
-const REPLAY_MOST_BYTES: u64 = 64 << 20;
+pub(super) const REPLAY_MOST_BYTES: u64 = 64 << 20;
 /// A replica that lacks more than this is not copied from: the copy would have to catch up on it again.
 const DONOR_MOST_BEHIND_TRANSACTIONS: u64 = 1_000;
 
@@ -24,6 +24,9 @@ pub enum Step {
     CreateVolume(u32),
     /// A folder of the engine's host, made and checked.
     PrepareFolder(u32),
+    /// Create the volume with the data of the newest snapshot that fits; a copy of another node's data follows
+    /// when that fails.
+    Seed(u32),
     CreateContainer(u32),
     StartContainer(u32),
     /// Until the server lets root in.
@@ -82,6 +85,7 @@ impl Step {
                 | Self::CreateNetwork
                 | Self::CreateVolume(_)
                 | Self::PrepareFolder(_)
+                | Self::Seed(_)
                 | Self::CreateContainer(_)
                 | Self::StartContainer(_)
                 | Self::WaitHealthy(_)
@@ -102,6 +106,7 @@ impl Step {
             Self::CreateNetwork => format!("create network {}", node::network_name(cluster)),
             Self::CreateVolume(n) => format!("create volume {}", name(n)),
             Self::PrepareFolder(n) => format!("prepare the data folder of {}", name(n)),
+            Self::Seed(n) => format!("create volume {} with the data of a snapshot", name(n)),
             Self::CreateContainer(n) => format!("create container {}", name(n)),
             Self::StartContainer(n) => format!("start container {}", name(n)),
             Self::WaitHealthy(n) => format!("wait until {} answers", name(n)),
@@ -160,6 +165,8 @@ pub struct Seen {
     pub nodes: Vec<NodeSeen>,
     /// Nodes whose data was given up, on an operator's word.
     pub renewing: Vec<u32>,
+    /// Nodes without a volume for whose data a snapshot would do.
+    pub seeds: Vec<u32>,
 }
 
 /// What a node has its data in.
@@ -267,12 +274,15 @@ pub fn plan(wanted: Wanted, seen: &Seen) -> Result<Plan, ClusterError> {
         })
         .collect();
     let mut steps = Vec::new();
-    engine_steps(wanted, seen, &nodes, &mut steps);
-    let Some(servers) = servers(&nodes) else {
+    let seeded = to_seed(wanted, seen, &nodes);
+    engine_steps(wanted, seen, &nodes, &seeded, &mut steps);
+    let Some(servers) = servers(&nodes, &seeded) else {
         return Ok(Plan { steps, primary: None, complete: false });
     };
     let primary = choose_primary(&servers, wanted.primary, &seen.renewing)?;
-    server_steps(wanted, &servers, &seen.renewing, primary, &mut steps);
+    let renewing: Vec<u32> =
+        seen.renewing.iter().copied().filter(|number| !seeded.contains(number)).collect();
+    server_steps(wanted, &servers, &renewing, primary, &mut steps);
     Ok(Plan { steps, primary: Some(primary), complete: true })
 }
 
@@ -298,7 +308,13 @@ pub fn apparent_primary(seen: &Seen, recorded: Option<u32>) -> Option<u32> {
 }
 
 /// Everything that has to exist and run before a server can be asked.
-fn engine_steps(wanted: Wanted, seen: &Seen, nodes: &[(u32, NodeSeen)], steps: &mut Vec<Step>) {
+fn engine_steps(
+    wanted: Wanted,
+    seen: &Seen,
+    nodes: &[(u32, NodeSeen)],
+    seeded: &[u32],
+    steps: &mut Vec<Step>,
+) {
     let makes = nodes.iter().any(|(_, node)| node.container == Life::Missing);
     if makes && (!seen.image || wanted.pull == Pull::Always) {
         steps.push(Step::PullImage);
@@ -310,7 +326,10 @@ fn engine_steps(wanted: Wanted, seen: &Seen, nodes: &[(u32, NodeSeen)], steps: &
         steps.extend(nodes.iter().filter(|(_, node)| wants(node)).map(|(number, _)| step(*number)));
     };
     let lacks = |place: Place| move |node: &NodeSeen| !node.volume && node.place == place;
-    each(&lacks(Place::Volume), &Step::CreateVolume);
+    each(&lacks(Place::Volume), &|number| match seeded.contains(&number) {
+        true => Step::Seed(number),
+        false => Step::CreateVolume(number),
+    });
     each(&lacks(Place::Folder), &Step::PrepareFolder);
     each(&|node| node.container == Life::Missing, &Step::CreateContainer);
     each(&|node| node.container != Life::Running, &Step::StartContainer);
@@ -318,17 +337,27 @@ fn engine_steps(wanted: Wanted, seen: &Seen, nodes: &[(u32, NodeSeen)], steps: &
 }
 
 /// What each server is known to be; `None` when one of them has to be asked first.
-fn servers(nodes: &[(u32, NodeSeen)]) -> Option<Vec<(u32, ServerSeen)>> {
+fn servers(nodes: &[(u32, NodeSeen)], seeded: &[u32]) -> Option<Vec<(u32, ServerSeen)>> {
     let fresh = ServerSeen {
         blank: true,
         // The usual image has the plugins; where not, the next look says so.
         semi_sync: SemiSync { available: true, ..SemiSync::default() },
         ..ServerSeen::default()
     };
+    // A server of a snapshot's data has been made read-only.
+    let filled = ServerSeen {
+        blank: false,
+        has_history: true,
+        read_only: true,
+        super_read_only: true,
+        starts_read_only: true,
+        ..fresh
+    };
     nodes
         .iter()
         .map(|(number, node)| match (node.server, node.volume) {
             (Some(server), _) => Some((*number, server)),
+            (None, false) if seeded.contains(number) => Some((*number, filled)),
             (None, false) => Some((*number, fresh)),
             (None, true) => None,
         })
@@ -460,7 +489,7 @@ fn to_copy(servers: &[(u32, ServerSeen)], renewing: &[u32], primary: u32) -> Vec
     let replay = servers
         .iter()
         .find(|(number, _)| *number == primary)
-        .is_none_or(|(_, server)| !server.purged && server.log_bytes <= REPLAY_MOST_BYTES);
+        .is_none_or(|(_, server)| has_all_in_logs(server));
     let wants = |number: u32, server: &ServerSeen| {
         number != primary && (renewing.contains(&number) || (server.blank && !replay))
     };
@@ -469,6 +498,26 @@ fn to_copy(servers: &[(u32, ServerSeen)], renewing: &[u32], primary: u32) -> Vec
         .filter(|(number, server)| wants(*number, server))
         .map(|(number, _)| *number)
         .collect()
+}
+
+/// Nodes that would get a copy of the data, and get that of a snapshot instead: they have no volume yet.
+fn to_seed(wanted: Wanted, seen: &Seen, nodes: &[(u32, NodeSeen)]) -> Vec<u32> {
+    let primary = apparent_primary(seen, wanted.primary);
+    let server = nodes.iter().find(|(number, _)| Some(*number) == primary);
+    let Some(server) = server.and_then(|(_, node)| node.server) else { return Vec::new() };
+    let fits = |number: u32, node: &NodeSeen| {
+        !node.volume
+            && node.place == Place::Volume
+            && node.container == Life::Missing
+            && seen.seeds.contains(&number)
+            && (seen.renewing.contains(&number) || !has_all_in_logs(&server))
+    };
+    nodes.iter().filter(|(number, node)| fits(*number, node)).map(|(number, _)| *number).collect()
+}
+
+/// Whether a blank server can replay everything from this one's binary logs in reasonable time.
+fn has_all_in_logs(server: &ServerSeen) -> bool {
+    !server.purged && server.log_bytes <= REPLAY_MOST_BYTES
 }
 
 /// Whom to copy from: the replica that is nearest to the primary, to spare that; else the primary.

@@ -17,6 +17,7 @@ use super::options;
 use super::plan::{self, Plan, Step};
 use super::progress::Progress;
 use super::replication;
+use super::snapshot;
 use super::sql::NoLogin;
 use super::subnet::Subnet;
 use super::world::{Facts, NodeFacts, World};
@@ -178,8 +179,13 @@ async fn run(world: &mut World, step: Step, progress: &dyn Progress) -> Result<(
             // What exists counts as a node; a wrong option should leave none behind.
             options::check(world).await?;
             world.settle(number).await?;
-            let labels = node::labels(&world.cluster.name, number);
-            world.engine.create_volume(&world.name(number), labels).await
+            snapshot::forget_seeding(world, number).await?;
+            create_volume(world, number).await
+        }
+        Step::Seed(number) => {
+            options::check(world).await?;
+            world.settle(number).await?;
+            Box::pin(snapshot::seed(world, number, progress)).await
         }
         Step::PrepareFolder(number) => {
             options::check(world).await?;
@@ -201,6 +207,7 @@ async fn run(world: &mut World, step: Step, progress: &dyn Progress) -> Result<(
         Step::StopContainer(number) => world.engine.stop(&world.name(number)).await,
         Step::RemoveContainer(number) => remove_container(world, number).await,
         Step::RemoveVolume(number) => {
+            snapshot::forget_seeding(world, number).await?;
             world.engine.remove_volume(&world.name(number)).await?;
             world.forget_place(number).await
         }
@@ -225,6 +232,11 @@ async fn run(world: &mut World, step: Step, progress: &dyn Progress) -> Result<(
         }
         Step::SemiSyncSource { node, on } => replication::semi_sync_source(world, node, on).await,
     }
+}
+
+pub(super) async fn create_volume(world: &World, number: u32) -> Result<(), ClusterError> {
+    let labels = node::labels(&world.cluster.name, number);
+    world.engine.create_volume(&world.name(number), labels).await
 }
 
 /// As the plan's own step, before there is a world.
@@ -436,7 +448,7 @@ pub(super) async fn start_again(world: &World, number: u32) -> Result<(), Cluste
 }
 
 /// Written down first, so that whatever is cut off after it is gone on with.
-async fn give_up_data(world: &mut World, number: u32) -> Result<(), ClusterError> {
+pub(super) async fn give_up_data(world: &mut World, number: u32) -> Result<(), ClusterError> {
     if !world.state.renewing.contains(&number) {
         world.state.renewing.push(number);
         world.save().await?;

@@ -178,6 +178,7 @@ fn concerns(step: Step) -> Option<u32> {
     match step {
         Step::CreateVolume(node)
         | Step::PrepareFolder(node)
+        | Step::Seed(node)
         | Step::CreateContainer(node)
         | Step::StartContainer(node)
         | Step::WaitHealthy(node)

@@ -18,6 +18,8 @@ pub(super) struct Server {
     pub version: String,
     /// `@@gtid_executed`, blanks and line ends taken out.
     pub executed: String,
+    /// `@@gtid_purged`, the part of it that is no longer in the binary logs.
+    pub purged: String,
     pub seen: ServerSeen,
     /// `None` when it replicates from nobody.
     pub replication: Option<Replication>,
@@ -87,7 +89,7 @@ pub(super) async fn look(
         semi_sync: semi_sync(client).await?,
         accounts: client.number(&wanted.count_query(), doing).await? == accounts::ALL,
     };
-    Ok(Server { version, executed, seen, replication })
+    Ok(Server { version, executed, purged: fact(6), seen, replication })
 }
 
 /// The default channel's status; `None` when none is configured.

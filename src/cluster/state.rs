@@ -59,6 +59,8 @@ pub struct State {
     /// Where each node's data is; written down before anything is there. A node that is not here is one of an
     /// older Weir, or yet to be made.
     pub places: BTreeMap<u32, Data>,
+    /// Nodes whose volume is being filled with a snapshot's data; while they stand here, it is not whole.
+    pub seeding: Vec<u32>,
     /// Whether the file lacks something that was made up while it was read.
     incomplete: bool,
 }
@@ -76,6 +78,8 @@ pub(super) struct Record {
     pub subnet: Option<String>,
     #[serde(default)]
     pub places: BTreeMap<u32, Place>,
+    #[serde(default)]
+    pub seeding: Vec<u32>,
 }
 
 /// The file as it is written.
@@ -110,6 +114,8 @@ struct Raw {
     sequence: u64,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     places: BTreeMap<u32, Place>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    seeding: Vec<u32>,
 }
 
 /// A place as text.
@@ -192,6 +198,7 @@ impl State {
             renewing: Vec::new(),
             sequence: 0,
             places: BTreeMap::new(),
+            seeding: Vec::new(),
             incomplete: false,
         })
     }
@@ -217,6 +224,7 @@ impl State {
             renewing: self.renewing.clone(),
             sequence: self.sequence,
             places: as_text(&self.places),
+            seeding: self.seeding.clone(),
         };
         let text = serde_json::to_string_pretty(&raw)
             .map_err(|error| failed("cannot write", &path, &error))?;
@@ -235,6 +243,7 @@ impl State {
             renewing: self.renewing.clone(),
             subnet: self.subnet.clone(),
             places: as_text(&self.places),
+            seeding: self.seeding.clone(),
         }
     }
 
@@ -243,12 +252,22 @@ impl State {
         if record.epoch < self.epoch || record == self.record() {
             return false;
         }
-        let Record { sequence, epoch, primary, replicas, deposed, down, renewing, subnet, places } =
-            record;
+        let Record {
+            sequence,
+            epoch,
+            primary,
+            replicas,
+            deposed,
+            down,
+            renewing,
+            subnet,
+            places,
+            seeding,
+        } = record;
         (self.sequence, self.epoch, self.primary, self.replicas) =
             (sequence, epoch, primary, replicas);
         (self.deposed, self.down, self.renewing, self.subnet) = (deposed, down, renewing, subnet);
-        self.places = as_data(places);
+        (self.places, self.seeding) = (as_data(places), seeding);
         true
     }
 
@@ -281,6 +300,7 @@ impl State {
             renewing: raw.renewing,
             sequence: raw.sequence,
             places: as_data(raw.places),
+            seeding: raw.seeding,
             incomplete,
             root: Secret::new(raw.root_password),
             replication: Secret::new(raw.replication_password),
@@ -416,6 +436,7 @@ mod tests {
         state.epoch = 7;
         state.down = true;
         state.places = [(1, Data::Container), (2, Data::Folder("/srv".into()))].into();
+        state.seeding = vec![3];
         state.save(&state_dir, "t").unwrap();
         let path = State::path(&state_dir, "t");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
@@ -424,6 +445,7 @@ mod tests {
         assert_eq!(again.subnet, state.subnet);
         assert_eq!((again.primary, again.epoch, again.down), (Some(2), 7, true));
         assert_eq!(again.places, state.places);
+        assert_eq!(again.seeding, [3]);
         assert_eq!(again.server_id_base, u32::from(cluster("t", 1).port_base));
         assert!(State::load(&state_dir, "other").unwrap().is_none());
         State::remove(&state_dir, "t").unwrap();
@@ -485,6 +507,7 @@ mod tests {
             renewing: vec![2],
             subnet: Some("172.18.0.0/16".to_owned()),
             places: [(2, Place(Data::Container))].into(),
+            seeding: vec![3],
         };
         assert!(state.learn(newer.clone()));
         assert_eq!((state.record(), &state.root), (newer, &root));

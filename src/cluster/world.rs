@@ -13,6 +13,7 @@ use super::lease::Right;
 use super::node::{self, LABEL_CLUSTER, MYSQL_PORT};
 use super::plan::{self, Life, NodeSeen, Place, Seen, SemiSyncLimits, Wanted};
 use super::server::{self, Server};
+use super::snapshot;
 use super::sql::{Client, Login, NoLogin};
 use super::state::State;
 use super::subnet::Subnet;
@@ -53,6 +54,8 @@ pub(super) struct Facts {
     pub nodes: Vec<NodeFacts>,
     /// Nodes given up, whose data is copied anew.
     pub renewing: Vec<u32>,
+    /// Nodes without data for which a snapshot would do.
+    pub seeds: Vec<u32>,
     /// How many nodes there are beyond the wanted number; they stay members until they are removed.
     pub surplus: u32,
 }
@@ -281,13 +284,16 @@ impl World {
         let looks = members.iter().map(|number| self.look_at_node(*number));
         let nodes = futures_util::future::try_join_all(looks).await?;
         let in_use = u32::try_from(in_use.len()).unwrap_or(u32::MAX);
-        Ok(Facts {
+        let mut facts = Facts {
             image: self.engine.has_image(&self.cluster.image).await?,
             network,
             nodes,
             renewing: self.state.renewing.clone(),
+            seeds: Vec::new(),
             surplus: in_use.saturating_sub(self.nodes()),
-        })
+        };
+        facts.seeds = Box::pin(snapshot::to_seed(self, &facts)).await?;
+        Ok(facts)
     }
 
     /// The nodes of the cluster, also those that are yet to be made.
@@ -336,7 +342,8 @@ impl World {
             self.check_owner("container", &name, container.cluster.as_deref())?;
         }
         let volume = match &place {
-            Data::Volume => self.has_volume(&name).await?,
+            // One that was not filled to its end is as good as none.
+            Data::Volume => self.has_volume(&name).await? && !self.state.seeding.contains(&number),
             // Looked into before a container is made; that is dear.
             Data::Folder(_) => self.state.places.contains_key(&number),
             Data::Container => container.is_some(),
@@ -454,6 +461,7 @@ impl Facts {
             network: self.network,
             nodes: nodes.collect(),
             renewing: self.renewing.clone(),
+            seeds: self.seeds.clone(),
         }
     }
 }

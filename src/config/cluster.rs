@@ -10,7 +10,7 @@ use super::leadership::leadership;
 use super::password::{self, APPLICATION_PASSWORD};
 use super::proxy::check_user;
 use super::section::Section;
-use super::types::{Cluster, Data, DockerTls, NodeOptions, Pull};
+use super::types::{Cluster, Data, DockerTls, NodeOptions, Pull, Seed};
 use super::{option_file, options};
 
 /// Replicas of one primary; each also costs the primary a binary log reader.
@@ -55,6 +55,9 @@ pub(super) fn cluster(section: &mut Section<'_>, listen: SocketAddr) -> Cluster 
         options: options::table(section, "[cluster.options]", false),
         nodes: nodes(section),
         buffer_pool_mb: section.integer("memory_mb", 5..=1_048_576, default.buffer_pool_mb),
+        seed: section
+            .choice("seed", &[("auto", Seed::Auto), ("clone", Seed::Clone)])
+            .unwrap_or(Seed::Auto),
     }
 }
 

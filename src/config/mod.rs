@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `types` | what comes out: valid, typed, with defaults filled in |
 //! | `read` | the file as a whole: which sections there are, and what must hold between them |
-//! | `proxy`, `servers`, `cluster`, `leadership` | one section each, or a part of it: keys, ranges, defaults |
+//! | `proxy`, `servers`, `cluster`, `admin`, `leadership` | one section each, or a part of it: keys, ranges, defaults |
 //! | `options`, `option_file` | options for mysqld: which of them a cluster cannot stand |
 //! | `section` | the typed reader of one section; knows its keys, collects errors |
 //! | `password`, `address`, `files` | values with rules of their own |
@@ -15,6 +15,7 @@
 use std::path::Path;
 
 mod address;
+mod admin;
 mod cluster;
 mod errors;
 mod files;

@@ -74,7 +74,7 @@ fn the_least_configuration_has_every_default() {
     );
     assert_eq!(config.lag.max, Duration::from_secs(10));
     assert_eq!(config.causal.window, Duration::from_secs(2));
-    assert!(config.users.is_empty() && config.cluster.is_none());
+    assert!(config.users.is_empty() && config.cluster.is_none() && config.admin.is_none());
     let servers: Vec<_> =
         config.servers.iter().map(|s| (s.name.as_str(), s.address.as_str(), s.weight)).collect();
     assert_eq!(servers, [("a", "127.0.0.1:13301", 100), ("b", "127.0.0.1:13302", 100)]);
@@ -122,7 +122,20 @@ fn a_cluster_needs_nothing_but_its_name_in_brackets() {
     assert_eq!((cluster.application_user.as_str(), cluster.database.as_str()), ("app", "app"));
     assert_eq!((cluster.replicas, cluster.port_base, cluster.buffer_pool_mb), (2, 13_301, 256));
     assert!(cluster.semi_sync && cluster.options.is_empty());
+    assert_eq!(cluster.seed, Seed::Auto);
     assert_eq!((cluster.application_password, cluster.docker_host), (None, None));
+}
+
+#[test]
+fn the_http_api_is_for_this_machine_unless_the_file_says_how() {
+    let admin = |text: &str| parse(&format!("[cluster]\nseed = \"clone\"\n[admin]\n{text}"));
+    let least = Admin { listen: "127.0.0.1:6032".parse().unwrap(), tls: false };
+    assert_eq!(admin("").unwrap().admin, Some(least));
+    let all = |tls| Some(Admin { listen: "0.0.0.0:1".parse().unwrap(), tls });
+    assert_eq!(admin("listen = \"0.0.0.0:1\"\ntls = \"required\"").unwrap().admin, all(true));
+    let open = admin("listen = \"0.0.0.0:1\"\ntls = \"off\"").unwrap();
+    assert_eq!(open.admin, all(false));
+    assert_eq!(open.cluster.unwrap().seed, Seed::Clone);
 }
 
 #[test]
@@ -451,6 +464,10 @@ fn what_must_hold_between_sections() {
     check("[cluster]\nport_base = 6031", &[(2, "Weir itself listens")]);
     check("[cluster]\nport_base = 65534\nreplicas = 2", &[(2, "65533 or less")]);
     check("[proxy]\nlisten = \"0.0.0.0:13303\"\n[cluster]", &[(3, "Weir itself listens")]);
+    check("[cluster]\n[admin]\nlisten = \"127.0.0.1:13302\"", &[(3, "another `port_base`")]);
+    check("[cluster]\n[admin]\nlisten = \"127.0.0.1:6033\"", &[(3, "clients' port")]);
+    check("[cluster]\n[admin]\nlisten = \"0.0.0.0:6032\"", &[(3, "tls = \"required\"")]);
+    check("[cluster]\n[admin]\nlisten = \"[::]:13301\"\ntls = \"off\"", &[(3, "port_base")]);
     check(
         "[cluster]\n[[users]]\nname = \"a\"\npassword = \"\"\n[[users]]\nname = \"a\"\npassword = \"\"",
         &[(6, "two users")],

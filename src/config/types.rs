@@ -48,6 +48,18 @@ pub struct Config {
     pub servers: Vec<Server>,
     /// `[cluster]`
     pub cluster: Option<Cluster>,
+    /// `[admin]`; without the section there is no listener for it.
+    pub admin: Option<Admin>,
+}
+
+/// `[admin]`: the HTTP API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Admin {
+    /// `listen`, address:port; default 127.0.0.1:6032.
+    pub listen: std::net::SocketAddr,
+    /// `tls`: "off" (default on a loopback address) or "required", with the certificate of `[proxy]`. Elsewhere one
+    /// of them must be written.
+    pub tls: bool,
 }
 
 /// `[proxy]`: the side that clients see.
@@ -227,6 +239,17 @@ pub struct Cluster {
     pub nodes: BTreeMap<u32, NodeOptions>,
     /// `memory_mb` of InnoDB's buffer pool, each node; default 256.
     pub buffer_pool_mb: u32,
+    /// `seed`: where a node that is made anew gets its data from; default "auto".
+    pub seed: Seed,
+}
+
+/// Where a new node gets its data from, when the binary logs alone do not give it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seed {
+    /// The newest snapshot that fits, else a server that runs.
+    Auto,
+    /// A server that runs.
+    Clone,
 }
 
 impl Default for Cluster {
@@ -254,6 +277,7 @@ impl Default for Cluster {
             options: Vec::new(),
             nodes: BTreeMap::new(),
             buffer_pool_mb: 256,
+            seed: Seed::Auto,
         }
     }
 }

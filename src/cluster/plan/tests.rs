@@ -51,7 +51,7 @@ fn blank() -> NodeSeen {
 }
 
 fn world(nodes: Vec<NodeSeen>) -> Seen {
-    Seen { image: true, network: true, nodes, renewing: Vec::new() }
+    Seen { image: true, network: true, nodes, ..Seen::default() }
 }
 
 fn check(seen: &Seen, steps: &[Step]) {
@@ -323,4 +323,34 @@ fn the_last_data_there_is_is_not_copied_over() {
     let seen = Seen { renewing: vec![2], ..world(vec![blank(), replica_of(1)]) };
     let error = plan(WANTED, &seen).unwrap_err().to_string();
     assert!(error.contains("no other node holds data"), "{error}");
+}
+
+#[test]
+fn a_snapshot_takes_the_place_of_a_copy_and_of_nothing_else() {
+    let purged = || changed(primary(), |server| server.purged = true);
+    let seen = |first, renewing: &[u32], seeds: &[u32]| Seen {
+        renewing: renewing.to_vec(),
+        seeds: seeds.to_vec(),
+        ..world(vec![first, NodeSeen::default()])
+    };
+    let seeded = [
+        Seed(2),
+        CreateContainer(2),
+        StartContainer(2),
+        WaitHealthy(2),
+        InstallSemiSync(2),
+        ConfigureReplica { node: 2, source: 1 },
+    ];
+    check(&seen(purged(), &[], &[2]), &seeded);
+    check(&seen(purged(), &[2], &[2]), &seeded);
+    check(&seen(primary(), &[2], &[2]), &seeded);
+    let first = |seen: &Seen| plan(WANTED, seen).unwrap().steps[0];
+    // The binary logs give all, no snapshot fits, or there is data already.
+    assert_eq!(first(&seen(primary(), &[], &[2])), CreateVolume(2));
+    assert_eq!(first(&seen(purged(), &[], &[])), CreateVolume(2));
+    let there = Seen { seeds: vec![2], renewing: vec![2], ..world(vec![purged(), blank()]) };
+    assert!(plan(WANTED, &there).unwrap().steps.contains(&Clone { node: 2, donor: 1 }));
+    // Without a primary that answers, nothing tells whether it fits.
+    let silent = NodeSeen { server: None, ..primary() };
+    assert_eq!(first(&seen(silent, &[], &[2])), CreateVolume(2));
 }

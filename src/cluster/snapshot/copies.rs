@@ -49,6 +49,8 @@ pub struct RunRequest<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Started {
     pub copy: CopyView,
+    /// Root's.
+    pub password: Secret,
     /// For `mysql --defaults-extra-file=`: where it is, root and its password.
     pub options: PathBuf,
 }
@@ -157,7 +159,9 @@ pub(in crate::cluster) async fn containers(
     cluster: &str,
 ) -> Result<Vec<String>, ClusterError> {
     let mut found = engine.containers_labelled(cluster, spec::KIND_COPY).await?;
-    found.extend(engine.containers_labelled(cluster, spec::KIND_TAKING).await?);
+    for kind in [spec::KIND_TAKING, spec::KIND_SEEDING] {
+        found.extend(engine.containers_labelled(cluster, kind).await?);
+    }
     let mut names: Vec<String> = found.into_iter().map(|container| container.name).collect();
     names.sort();
     Ok(names)
@@ -218,7 +222,7 @@ async fn start(
     let container = spec::copy_name(&cluster.name, name);
     progress.begin(&format!("start {container}"));
     let password = state::password()?;
-    take::put(engine, &container, spec::INIT_FILE, &spec::init_sql(&password)).await?;
+    take::put(engine, &container, spec::INIT_FILE, &spec::init_sql(&password, "%")).await?;
     if let Made::Taken(cause) = engine.start_layer(&container).await? {
         return Err(SnapshotError::PortTaken { port: port.unwrap_or(0), cause }.into());
     }
@@ -238,7 +242,7 @@ async fn start(
             name: name.to_owned(),
             there: "it was removed meanwhile".to_owned(),
         })?;
-    Ok(Started { copy, options })
+    Ok(Started { copy, password, options })
 }
 
 async fn discard(
