@@ -113,7 +113,7 @@ pub async fn up(
         let facts = provision::reconcile(&mut world, progress).await?;
         Ok(ClusterView::new(&world, &facts))
     };
-    right.during(work).await
+    right.during(Box::pin(work)).await
 }
 
 /// The steps that [`up`] would take at this moment, in words, and whether they are all of them (a server
@@ -168,7 +168,7 @@ pub async fn down(
         right.check().await?;
         remove_containers(&engine, &cluster.name, true, progress).await
     };
-    right.during(work).await
+    right.during(Box::pin(work)).await
 }
 
 /// Removes everything that carries the cluster's label or mark, data included, and the state file; snapshots
@@ -183,7 +183,7 @@ pub async fn destroy(
     progress: &dyn Progress,
 ) -> Result<Vec<String>, ClusterError> {
     let right = Right::to_remove(cluster, state_dir).await?;
-    right.during(destroy_all(&right, cluster, state_dir, progress)).await
+    right.during(Box::pin(destroy_all(&right, cluster, state_dir, progress))).await
 }
 
 async fn destroy_all(

@@ -103,7 +103,7 @@ pub async fn change(
         let mut world = super::open_to_change(cluster, state_dir, &right).await?;
         change_in(&mut world, change, name, progress).await
     };
-    right.during(work).await
+    right.during(Box::pin(work)).await
 }
 
 async fn change_in(
@@ -183,7 +183,7 @@ pub async fn restart(
         let mut world = super::open_to_change(cluster, state_dir, &right).await?;
         restart_in(&mut world, which, traffic, progress).await
     };
-    right.during(work).await
+    right.during(Box::pin(work)).await
 }
 
 async fn restart_in(

@@ -73,7 +73,7 @@ pub async fn repair(
         let mut world = super::open_to_change(cluster, state_dir, &right).await?;
         repair_in(&mut world, node, progress).await
     };
-    right.during(work).await
+    right.during(Box::pin(work)).await
 }
 
 async fn repair_in(
@@ -128,7 +128,7 @@ pub async fn skip(
         let world = super::open_to_change(cluster, state_dir, &right).await?;
         skip_in(&world, skippable, progress).await
     };
-    right.during(work).await
+    right.during(Box::pin(work)).await
 }
 
 async fn skip_in(

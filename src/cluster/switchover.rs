@@ -81,7 +81,7 @@ pub async fn switchover(
         Box::pin(super::provision::reconcile(&mut world, progress)).await?;
         Ok(moved)
     };
-    right.during(work).await
+    right.during(Box::pin(work)).await
 }
 
 /// As [`switchover`], for one who has the right to change the cluster already.

@@ -109,15 +109,17 @@ impl Owner {
 impl Arbiter {
     async fn open(cluster: &Cluster) -> Result<Self, ClusterError> {
         Ok(match &cluster.leadership {
-            Leadership::Engine => Self::Engine(EngineLock::open(cluster).await?),
-            Leadership::Etcd(etcd) => Self::Etcd(Store::connect(etcd, &cluster.name).await?),
+            Leadership::Engine => Self::Engine(Box::pin(EngineLock::open(cluster)).await?),
+            Leadership::Etcd(etcd) => {
+                Self::Etcd(Box::pin(Store::connect(etcd, &cluster.name)).await?)
+            }
         })
     }
 
     async fn holder(&self) -> Result<Option<Holder>, ClusterError> {
         match self {
-            Self::Engine(lock) => lock.holder().await,
-            Self::Etcd(store) => store.holder().await,
+            Self::Engine(lock) => Box::pin(lock.holder()).await,
+            Self::Etcd(store) => Box::pin(store.holder()).await,
         }
     }
 
@@ -126,12 +128,12 @@ impl Arbiter {
     async fn campaign(&self, owner: &Owner) -> Result<(Holder, Option<Hold>, bool), ClusterError> {
         match self {
             Self::Engine(lock) => {
-                let (holder, connection) = lock.campaign(owner).await?;
+                let (holder, connection) = Box::pin(lock.campaign(owner)).await?;
                 let taken = connection.is_some();
                 Ok((holder, connection.map(Hold::Engine), taken))
             }
             Self::Etcd(store) => {
-                let (holder, taken) = store.campaign(owner).await?;
+                let (holder, taken) = Box::pin(store.campaign(owner)).await?;
                 // Whoever has the right to a lease may keep it alive: its first holder may be gone.
                 let hold = match holder.lease {
                     Lease::Etcd(_, id) if holder.owner == owner.id => {
@@ -147,15 +149,15 @@ impl Arbiter {
     /// Makes a lease that is still there last its whole time again; where there is no time, nothing.
     async fn renew(&self, lease: &Lease) -> Result<(), ClusterError> {
         match (self, lease) {
-            (Self::Etcd(store), Lease::Etcd(_, id)) => store.renew(*id).await,
+            (Self::Etcd(store), Lease::Etcd(_, id)) => Box::pin(store.renew(*id)).await,
             _ => Ok(()),
         }
     }
 
     async fn record(&self) -> Result<Option<Record>, ClusterError> {
         match self {
-            Self::Engine(lock) => lock.record().await,
-            Self::Etcd(store) => store.record().await,
+            Self::Engine(lock) => Box::pin(lock.record()).await,
+            Self::Etcd(store) => Box::pin(store.record()).await,
         }
     }
 
@@ -168,23 +170,25 @@ impl Arbiter {
     ) -> Result<bool, ClusterError> {
         match (self, lease) {
             (_, Lease::Unneeded) => Ok(true),
-            (Self::Engine(lock), _) => lock.write(owner, record).await,
-            (Self::Etcd(store), Lease::Etcd(revision, _)) => store.write(*revision, record).await,
+            (Self::Engine(lock), _) => Box::pin(lock.write(owner, record)).await,
+            (Self::Etcd(store), Lease::Etcd(revision, _)) => {
+                Box::pin(store.write(*revision, record)).await
+            }
             (Self::Etcd(_), _) => Ok(false),
         }
     }
 
     async fn forget(&self) -> Result<(), ClusterError> {
         match self {
-            Self::Engine(lock) => lock.forget().await,
-            Self::Etcd(store) => store.forget().await,
+            Self::Engine(lock) => Box::pin(lock.forget()).await,
+            Self::Etcd(store) => Box::pin(store.forget()).await,
         }
     }
 
     async fn release(&self, lease: &Lease) -> Result<(), ClusterError> {
         match (self, lease) {
-            (Self::Engine(lock), Lease::Engine(id)) => lock.release(id).await,
-            (Self::Etcd(store), Lease::Etcd(_, id)) => store.revoke(*id).await,
+            (Self::Engine(lock), Lease::Engine(id)) => Box::pin(lock.release(id)).await,
+            (Self::Etcd(store), Lease::Etcd(_, id)) => Box::pin(store.revoke(*id)).await,
             _ => Ok(()),
         }
     }
@@ -195,7 +199,7 @@ impl Hold {
     async fn keep(self) {
         match self {
             Self::Engine(mut connection) => connection.ended().await,
-            Self::Etcd(store, id) => store.keep(id).await,
+            Self::Etcd(store, id) => Box::pin(store.keep(id)).await,
         }
     }
 }
@@ -277,7 +281,7 @@ impl Right {
         &self,
         work: impl Future<Output = Result<T, ClusterError>>,
     ) -> Result<T, ClusterError> {
-        let done = Box::pin(work).await;
+        let done = work.await;
         if self.own
             && let Err(error) = self.arbiter.release(&self.lease).await
         {
