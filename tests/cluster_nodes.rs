@@ -215,7 +215,8 @@ async fn check_refusals(fixture: &Fixture) {
         cluster::restart(&wrong, fixture.state_dir(), &which, &cluster::NoTraffic, &Silent)
             .await
             .unwrap_err();
-    assert!(matches!(&refused, ClusterError::Options { option, .. } if option == "no_such_option"));
+    let culprit = "no_such_option in [cluster.options]";
+    assert!(matches!(&refused, ClusterError::Options { option, .. } if option == culprit));
     let view = cluster::observe(&fixture.wanted, fixture.state_dir()).await.unwrap();
     assert!(view.nodes.iter().all(|node| node.state == "running"), "{view:?}");
 }
