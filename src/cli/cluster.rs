@@ -242,6 +242,9 @@ fn threads(replication: &ReplicationView) -> String {
         "Connecting" => "connecting",
         _ => "stopped",
     };
+    if let Some(member) = &replication.member {
+        return format!("member {member}");
+    }
     let mut text = format!(
         "from {}: receiver {}, applier {}",
         replication.source,
@@ -280,6 +283,7 @@ fn as_json(view: &ClusterView) -> serde_json::Value {
                 "applier": replication.applier,
                 "behind_transactions": replication.behind,
                 "error": replication.error,
+                "member": replication.member,
             })),
         })
     });
@@ -399,6 +403,7 @@ mod tests {
             applier: "Yes".to_owned(),
             behind: Some(1),
             error: "error 2003".to_owned(),
+            member: None,
         };
         ClusterView {
             name: "t".to_owned(),

@@ -8,6 +8,7 @@
 //! | `plan` | the difference as named steps; pure |
 //! | `provision`, `replication`, `clone` | take the steps |
 //! | `switchover`, `failover`, `promote` | move the primary; `traffic` is what they ask of the proxy |
+//! | `group` | where the servers elect the primary themselves: plan, steps, switchover |
 //! | `control` | does what is needed while Weir serves |
 //! | `keep` | saves what only one server has, before its data is given up |
 //! | `nodes` | removes, replaces, copies anew, restarts one node |
@@ -32,6 +33,7 @@ mod docker;
 mod error;
 mod examine;
 pub mod failover;
+mod group;
 mod keep;
 mod lag;
 mod node;

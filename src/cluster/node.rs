@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use crate::config::Cluster;
 
+use super::group;
 use super::state::State;
 use super::subnet::Subnet;
 
@@ -126,6 +127,7 @@ pub(super) fn command(cluster: &Cluster, state: &State, number: u32) -> Vec<Stri
         format!("--replica-net-timeout={NET_TIMEOUT_SECONDS}"),
         "--loose-mysqlx=OFF".to_owned(),
     ];
+    words.extend(group::defaults(cluster));
     words.extend(cluster.options.iter().map(|(key, value)| match value.as_str() {
         "" => format!("--{key}"),
         value => format!("--{key}={value}"),
@@ -144,6 +146,7 @@ pub(super) fn command(cluster: &Cluster, state: &State, number: u32) -> Vec<Stri
         "--skip-name-resolve=ON".to_owned(),
         format!("--report-host={}", name(&cluster.name, number)),
     ]);
+    words.extend(group::options(state, number));
     words
 }
 

@@ -12,6 +12,7 @@ use crate::config;
 
 use super::clone;
 use super::error::ClusterError;
+use super::group;
 use super::plan::{self, Step};
 use super::progress::Progress;
 use super::provision::{self, take};
@@ -124,7 +125,7 @@ pub async fn change(
 fn steps(facts: &Facts, change: Change, allowed: &Allowed) -> Vec<Step> {
     let number = allowed.number;
     match change {
-        Change::Remove if facts.nodes.len() == 2 => vec![
+        Change::Remove if facts.nodes.len() == 2 && allowed.semi_sync => vec![
             // The last replica: nobody would be left to acknowledge.
             Step::SemiSyncSource { node: allowed.primary, on: false },
             Step::StopContainer(number),
@@ -193,7 +194,10 @@ pub async fn restart(
         }
         restart_one(&mut world, number, anew.contains(&number), progress).await?;
         if let Some(primary) = primary.filter(|primary| *primary != number) {
-            let step = Step::StartReplication { node: number, source: primary };
+            let step = match world.cluster.is_group() {
+                true => Step::JoinGroup(number),
+                false => Step::StartReplication { node: number, source: primary },
+            };
             take(&mut world, step, progress).await?;
             wait_caught_up(&world, number, primary, progress).await?;
         }
@@ -243,7 +247,9 @@ async fn wait_caught_up(
 /// A change that was looked into: what it is about.
 struct Allowed {
     number: u32,
+    /// Whom to copy from; of a group that does not run any more, the member to begin it with.
     primary: u32,
+    semi_sync: bool,
 }
 
 fn allow(
@@ -257,7 +263,10 @@ fn allow(
     let refused = |cause: String, remedy: &str| {
         Err(ClusterError::Refused { doing: doing.clone(), cause, remedy: remedy.to_owned() })
     };
-    let Some(primary) = plan::apparent_primary(&facts.seen(), world.state.primary) else {
+    let seen = facts.seen();
+    let primary = plan::apparent_primary(&seen, world.state.primary);
+    let founder = || group::founder_without(&seen, number).filter(|_| change == Change::Replace);
+    let Some(primary) = primary.or_else(founder) else {
         return Err(no_primary(world, &doing));
     };
     if number == primary {
@@ -267,7 +276,7 @@ fn allow(
         let cause = format!("[cluster] wants replicas = {}", world.cluster.replicas);
         return refused(cause, "Lower it first; to make the node anew use `weir cluster replace`");
     }
-    Ok(Allowed { number, primary })
+    Ok(Allowed { number, primary, semi_sync: world.cluster.semi_sync })
 }
 
 fn existing(world: &World, facts: &Facts, name: &str) -> Result<u32, ClusterError> {

@@ -162,6 +162,9 @@ fn concerns(step: Step) -> Option<u32> {
         | Step::WaitHealthy(node)
         | Step::ClearHistory(node)
         | Step::InstallSemiSync(node)
+        | Step::PrepareGroup(node)
+        | Step::JoinGroup(node)
+        | Step::LeaveGroup(node)
         | Step::SetReadOnly(node) => Some(node),
         _ => None,
     }

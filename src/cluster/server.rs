@@ -18,6 +18,8 @@ pub(super) struct Server {
     pub version: String,
     /// `@@gtid_executed`, blanks and line ends taken out.
     pub executed: String,
+    /// What came from its group, applied or not; empty without one.
+    pub received: String,
     pub seen: ServerSeen,
     /// `None` when it replicates from nobody.
     pub replication: Option<Replication>,
@@ -86,8 +88,9 @@ pub(super) async fn look(
         source,
         semi_sync: semi_sync(client).await?,
         accounts: client.number(&wanted.count_query(), doing).await? == accounts::ALL,
+        group: None,
     };
-    Ok(Server { version, executed, seen, replication })
+    Ok(Server { version, executed, received: String::new(), seen, replication })
 }
 
 /// The default channel's status; `None` when none is configured.

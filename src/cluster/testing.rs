@@ -1,12 +1,13 @@
 //! Shared by the unit tests of this module.
 
-use crate::config::Cluster;
+use crate::config::{Cluster, Replication};
 
 /// A small wanted cluster.
 pub(super) fn cluster(name: &str, replicas: u32) -> Cluster {
     Cluster {
         name: name.to_owned(),
         replicas,
+        replication: Replication::Gtid,
         image: "weir-mysql:9.7".to_owned(),
         application_user: "app".to_owned(),
         application_password: None,

@@ -8,6 +8,7 @@ use crate::config::{Cluster, Secret};
 use super::accounts::{self, Accounts};
 use super::docker::{Container, Engine, Network};
 use super::error::ClusterError;
+use super::group;
 use super::node::{self, LABEL_CLUSTER, MYSQL_PORT};
 use super::plan::{self, Life, NodeSeen, Seen, Wanted};
 use super::server::{self, Server};
@@ -56,6 +57,7 @@ impl World {
         state_dir: &Path,
         state: State,
     ) -> Result<Self, ClusterError> {
+        group::check_kind(cluster, &state)?;
         let engine = Engine::connect(cluster.docker_host.as_deref()).await?;
         Ok(Self {
             cluster: cluster.clone(),
@@ -73,6 +75,7 @@ impl World {
             nodes: self.nodes(),
             semi_sync: self.cluster.semi_sync,
             primary: self.state.primary,
+            group: self.cluster.is_group(),
         }
     }
 
@@ -251,7 +254,10 @@ impl World {
         let name = self.name(number);
         let node_of = |host: &str| node::number(&self.cluster.name, host);
         let mut server = server::look(&mut client, &name, &accounts, &node_of).await?;
-        if !server.seen.semi_sync.available {
+        if self.cluster.is_group() {
+            let of_group = group::look(&mut client).await?;
+            (server.seen.group, server.received) = (Some(of_group.seen), of_group.received);
+        } else if !server.seen.semi_sync.available {
             server.seen.semi_sync.available = self.has_semi_sync_files(number, &mut client).await?;
         }
         client.close().await;
@@ -310,13 +316,20 @@ impl World {
 impl Facts {
     /// What the planner needs of it.
     pub(super) fn seen(&self) -> Seen {
+        let complete = group::complete(&self.nodes, &self.renewing);
         let last = self.nodes.iter().map(|node| node.number).max().unwrap_or(0);
         let nodes = (1..=last).map(|number| {
             let found = self.nodes.iter().find(|node| node.number == number);
             found.map_or_else(NodeSeen::default, |node| NodeSeen {
                 volume: node.volume,
                 container: node.container.as_ref().map_or(Life::Missing, life),
-                server: node.server.as_ref().map(|server| server.seen),
+                server: node.server.as_ref().map(|server| {
+                    let mut seen = server.seen;
+                    if let Some(group) = &mut seen.group {
+                        group.complete = complete.contains(&number);
+                    }
+                    seen
+                }),
             })
         });
         Seen {

@@ -5,10 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use toml::Spanned;
 use toml::de::DeValue;
 
+use super::group;
 use super::password::{self, APPLICATION_PASSWORD};
 use super::proxy::check_user;
 use super::section::{Section, Text, kind};
-use super::types::Cluster;
+use super::types::{Cluster, Replication};
 
 /// Replicas of one primary; each also costs the primary a binary log reader.
 const MAX_REPLICAS: u32 = 16;
@@ -50,15 +51,19 @@ const OWN_OPTIONS: [&str; 21] = [
 /// `[cluster]`
 pub(super) fn cluster(section: &mut Section<'_>, listen: SocketAddr) -> Cluster {
     let replicas = section.integer("replicas", 0..=MAX_REPLICAS, 2);
+    let replication = group::replication(section, replicas);
+    // A group does both in its own way.
+    let ours = replication != Replication::Group;
     Cluster {
         name: name(section),
         replicas,
+        replication,
         image: image(section),
         application_user: application_user(section),
         application_password: password::optional(section, &APPLICATION_PASSWORD),
         database: database(section),
-        semi_sync: section.boolean("semi_sync", true),
-        failover: section.boolean("failover", true),
+        semi_sync: section.boolean("semi_sync", true) && ours,
+        failover: section.boolean("failover", true) && ours,
         patience: section.seconds("failover_seconds", 0.5..=3_600.0, 5.0),
         docker_host: docker_host(section),
         port_base: port_base(section, replicas, listen),
@@ -191,7 +196,7 @@ fn option(
         section.source.problems.add(key.span.clone(), what, remedy);
         return None;
     }
-    if OWN_OPTIONS.contains(&bare) {
+    if OWN_OPTIONS.contains(&bare) || group::OWN_OPTIONS.contains(&bare) {
         let remedy = match bare {
             "innodb_buffer_pool_size" => "use memory_mb in [cluster]",
             "port" => "use port_base in [cluster]",

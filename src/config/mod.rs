@@ -6,6 +6,7 @@
 //! | `read` | the file as a whole: which sections there are, and what must hold between them |
 //! | `proxy`, `servers`, `cluster` | one section each: keys, ranges, defaults |
 //! | `section` | the typed reader of one section; knows its keys, collects errors |
+//! | `group` | `replication` under `[cluster]`, and what does not go with a group |
 //! | `password`, `address`, `files` | values with rules of their own |
 //! | `secrets` | where passwords stand, so that no error shows one |
 //! | `nearest` | which key a typo means |
@@ -17,6 +18,7 @@ mod address;
 mod cluster;
 mod errors;
 mod files;
+mod group;
 mod nearest;
 mod password;
 mod proxy;

@@ -63,6 +63,7 @@ mod tests {
             applier: applier.to_owned(),
             behind,
             error: String::new(),
+            member: None,
         });
         NodeView {
             server: Server {
