@@ -30,7 +30,6 @@ const WHOLE_LIMIT: Duration = Duration::from_secs(120);
 /// A cluster with a Weir that serves it; both are gone when the test ends.
 struct Stage {
     dir: TempDir,
-    name: String,
     port: u16,
     weir: Option<Child>,
 }
@@ -42,11 +41,11 @@ impl Stage {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let base = free_ports();
         let text = format!(
-            "[proxy]\nlisten = \"127.0.0.1:{port}\"\nstate_dir = \"state\"\nhold_seconds = 30\n\
+            "[proxy]\nlisten = \"127.0.0.1:{port}\"\nstate_dir = \"state\"\n\
              [cluster]\nname = \"{name}\"\nport_base = {base}\nmemory_mb = 64\nreplication = \"group\"\n"
         );
         std::fs::write(dir.path().join("proxy.toml"), text).unwrap();
-        Self { dir, name, port, weir: None }
+        Self { dir, port, weir: None }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -292,6 +291,14 @@ async fn a_group_elects_and_loses_nothing() {
     let writers = Writers::start(&stage).await;
     switchovers(&stage, &writers).await;
     told("moved on request");
+    let primary = stage.primary();
+    let status = stage.status();
+    let mut names = status["nodes"].as_array().unwrap().iter().map(|n| n["name"].as_str().unwrap());
+    let copied = names.rfind(|name| *name != primary).unwrap();
+    let said = stage.weir(&["cluster", "reclone", copied, "--yes"]);
+    assert_eq!(said.matches("member ONLINE").count(), 2, "{said}");
+    assert_eq!(writers.errors(), Vec::<String>::new(), "{}", stage.log());
+    told("a member was copied anew");
 
     let old = stage.primary();
     let killed = Command::new("docker").args(["kill", &old]).output().unwrap();

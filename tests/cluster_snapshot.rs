@@ -43,6 +43,7 @@ impl Fixture {
         let wanted = Cluster {
             name: format!("weirsnap{pid}{test}"),
             replicas,
+            replication: weir::config::Replication::Gtid,
             image: std::env::var("WEIR_MYSQL_IMAGE").unwrap_or_else(|_| IMAGE.to_owned()),
             application_user: "app".to_owned(),
             application_password: None,

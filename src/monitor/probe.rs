@@ -73,11 +73,8 @@ impl Link {
         let mut connection = connect(server, monitor).await?;
         let variables = known_variables(&mut connection.conn).await?;
         let status = known_status(&mut connection.conn).await?;
-        let has_group = match connection.conn.query_drop(GROUP).await {
-            Ok(()) => true,
-            Err(Error::Server(_)) => false,
-            Err(error) => return Err(error),
-        };
+        let asks_status = matches!(status, Status::Ask(_));
+        let has_group = asks_status && answers(&mut connection.conn, GROUP).await?;
         let (major, minor, patch) = connection.conn.server_version();
         let version = format!("{major}.{minor}.{patch}").into();
         Ok(Self { connection, version, variables, status, has_group, last_executed: None })
@@ -158,6 +155,15 @@ async fn known_variables(conn: &mut Conn) -> Result<&'static str, Error> {
         }
     }
     Err(refusal.unwrap_or_else(|| Error::Other("the server answers no question".into())))
+}
+
+/// Whether the server answers a question, or refuses it.
+async fn answers(conn: &mut Conn, question: &str) -> Result<bool, Error> {
+    match conn.query_drop(question).await {
+        Ok(()) => Ok(true),
+        Err(Error::Server(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// How the server tells its replication status.

@@ -336,8 +336,7 @@ mod tests {
 
     #[test]
     fn a_first_run_that_was_cut_off_goes_on() {
-        let founded = with(primary(), |_| ());
-        let mut half = founded.clone();
+        let mut half = primary();
         half.server.as_mut().unwrap().accounts = false;
         let rest =
             [PrepareGroup(2), PrepareGroup(3), CreateAccounts(1), JoinGroup(2), JoinGroup(3)];
