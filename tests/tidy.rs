@@ -31,7 +31,7 @@ const RANKS: [(&str, u8); 17] = [
 
 /// Modules and files that decide or convert: no runtime, no clock, no chance, so that a test can
 /// drive them. Their callers hand in the time and the random bytes.
-const PURE: [&str; 11] = [
+const PURE: [&str; 15] = [
     "wire",
     "sql",
     "config",
@@ -40,7 +40,11 @@ const PURE: [&str; 11] = [
     "gtid",
     "monitor/health",
     "monitor/roles",
+    "monitor/group",
     "cluster/plan",
+    "cluster/group/plan",
+    "cluster/group/seen",
+    "cluster/group/options",
     "cluster/diagnose",
     "cluster/lag",
 ];

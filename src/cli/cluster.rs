@@ -240,6 +240,9 @@ fn threads(replication: &ReplicationView) -> String {
         "Connecting" => "connecting",
         _ => "stopped",
     };
+    if let Some(member) = &replication.member {
+        return format!("member {member}");
+    }
     let mut text = format!(
         "from {}: receiver {}, applier {}",
         replication.source,
@@ -343,6 +346,7 @@ mod tests {
             applier: "Yes".to_owned(),
             behind: Some(1),
             error: "error 2003".to_owned(),
+            member: None,
         };
         ClusterView {
             name: "t".to_owned(),

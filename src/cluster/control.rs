@@ -225,6 +225,8 @@ impl Control {
             server.is_some_and(|server| server.silent)
         });
         match silent {
+            // A group elects by itself; what fell over is started, and joins again.
+            Some(_) if self.cluster.is_group() => Looks::Wrong,
             Some((name, _)) => Looks::Headless(name.clone()),
             None => Looks::Wrong,
         }

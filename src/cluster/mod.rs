@@ -8,6 +8,7 @@
 //! | `plan` | the difference as named steps; pure |
 //! | `provision`, `replication`, `clone` | take the steps |
 //! | `switchover`, `failover`, `promote` | move the primary; `traffic` is what they ask of the proxy |
+//! | `group` | where the servers elect the primary themselves: plan, steps, switchover |
 //! | `control` | does what is needed while Weir serves |
 //! | `keep` | saves what only one server has, before its data is given up |
 //! | `nodes` | removes, replaces, copies anew, restarts one node |
@@ -35,6 +36,7 @@ mod error;
 mod examine;
 pub mod failover;
 mod folder;
+mod group;
 mod keep;
 mod lag;
 mod lease;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{Cluster, Data, OptionFile, mysqld_argument};
 
+use super::group;
 use super::state::State;
 use super::subnet::Subnet;
 
@@ -218,6 +219,7 @@ pub(super) fn command(cluster: &Cluster, state: &State, number: u32) -> Vec<Stri
         format!("--replica-net-timeout={NET_TIMEOUT_SECONDS}"),
         "--loose-mysqlx=OFF".to_owned(),
     ];
+    words.extend(group::defaults(cluster));
     words.extend(options(cluster, number).into_iter().map(mysqld_argument));
     let id = state.server_id_base.saturating_add(number).saturating_sub(1);
     words.extend([
@@ -237,6 +239,7 @@ pub(super) fn command(cluster: &Cluster, state: &State, number: u32) -> Vec<Stri
     if data_dir(data) != DATA_DIR {
         words.push(format!("--datadir={}", data_dir(data)));
     }
+    words.extend(group::options(state, number));
     words
 }
 

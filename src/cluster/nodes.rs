@@ -12,6 +12,7 @@ use crate::config::{self, Data, Pull};
 
 use super::clone;
 use super::error::ClusterError;
+use super::group;
 use super::lease::Right;
 use super::plan::{self, Step};
 use super::progress::Progress;
@@ -150,7 +151,7 @@ fn steps(facts: &Facts, change: Change, allowed: &Allowed, place: &Data) -> Vec<
     }
     let before = match change {
         // The last replica: nobody would be left to acknowledge.
-        Change::Remove if facts.nodes.len() == 2 => {
+        Change::Remove if facts.nodes.len() == 2 && allowed.semi_sync => {
             vec![Step::SemiSyncSource { node: allowed.primary, on: false }]
         }
         Change::Remove => Vec::new(),
@@ -237,7 +238,10 @@ async fn restart_in(
             (anew, _) => restart_one(world, number, anew, progress).await?,
         }
         if let Some(primary) = primary.filter(|primary| *primary != number) {
-            let step = Step::StartReplication { node: number, source: primary };
+            let step = match world.cluster.is_group() {
+                true => Step::JoinGroup(number),
+                false => Step::StartReplication { node: number, source: primary },
+            };
             take(world, step, progress).await?;
             wait_caught_up(world, number, primary, progress).await?;
         }
@@ -269,7 +273,8 @@ async fn copy_again(
     progress: &dyn Progress,
 ) -> Result<(), ClusterError> {
     let facts = Box::pin(world.look()).await?;
-    let own = own_transactions(world, &facts, &Allowed { number, primary }).await?;
+    let own =
+        own_transactions(world, &facts, &Allowed { number, primary, semi_sync: false }).await?;
     if let Some(own) = own {
         return Err(ClusterError::Refused {
             doing: format!("making the container of {} anew", world.name(number)),
@@ -327,7 +332,9 @@ async fn wait_caught_up(
 /// A change that was looked into: what it is about.
 struct Allowed {
     number: u32,
+    /// Whom to copy from; of a group that does not run any more, the member to begin it with.
     primary: u32,
+    semi_sync: bool,
 }
 
 fn allow(
@@ -341,7 +348,10 @@ fn allow(
     let refused = |cause: String, remedy: &str| {
         Err(ClusterError::Refused { doing: doing.clone(), cause, remedy: remedy.to_owned() })
     };
-    let Some(primary) = plan::apparent_primary(&facts.seen(), world.state.primary) else {
+    let seen = facts.seen();
+    let primary = plan::apparent_primary(&seen, world.state.primary);
+    let founder = || group::founder_without(&seen, number).filter(|_| change == Change::Replace);
+    let Some(primary) = primary.or_else(founder) else {
         return Err(no_primary(world, &doing));
     };
     if number == primary {
@@ -351,7 +361,7 @@ fn allow(
         let cause = format!("[cluster] wants replicas = {}", world.cluster.replicas);
         return refused(cause, "Lower it first; to make the node anew use `weir cluster replace`");
     }
-    Ok(Allowed { number, primary })
+    Ok(Allowed { number, primary, semi_sync: world.cluster.semi_sync })
 }
 
 fn existing(world: &World, facts: &Facts, name: &str) -> Result<u32, ClusterError> {

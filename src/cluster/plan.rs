@@ -5,13 +5,14 @@
 //! start empty. Nothing here ever plans to empty or rewind a server that holds anything of anybody's.
 
 use super::error::ClusterError;
+use super::group::{self, GroupSeen};
 use super::node;
 use crate::config::Pull;
 
 /// What a blank replica may replay from the binary logs; beyond that copying the data is quicker.
 pub(super) const REPLAY_MOST_BYTES: u64 = 64 << 20;
 /// A replica that lacks more than this is not copied from: the copy would have to catch up on it again.
-const DONOR_MOST_BEHIND_TRANSACTIONS: u64 = 1_000;
+pub(super) const DONOR_MOST_BEHIND_TRANSACTIONS: u64 = 1_000;
 
 /// One thing to do. Each is harmless when it is done already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -68,6 +69,14 @@ pub enum Step {
         node: u32,
         source: u32,
     },
+    /// Install the group's plugin, and see to it that the server starts read-only and founds no group by itself.
+    PrepareGroup(u32),
+    /// Begin the group anew with this one member; looked into again right before, since two groups would take
+    /// writes that exclude each other.
+    FoundGroup(u32),
+    /// Until it is ONLINE.
+    JoinGroup(u32),
+    LeaveGroup(u32),
     /// Whether commits on the node wait for a replica's receipt.
     SemiSyncSource {
         node: u32,
@@ -133,6 +142,10 @@ impl Step {
             Self::StartReplication { node, source } => {
                 format!("start replication on {} from {}", name(node), name(source))
             }
+            Self::PrepareGroup(n) => format!("make {} ready for the group", name(n)),
+            Self::FoundGroup(n) => format!("found the group with {}", name(n)),
+            Self::JoinGroup(n) => format!("let {} join the group", name(n)),
+            Self::LeaveGroup(n) => format!("take {} out of the group", name(n)),
             Self::SemiSyncSource { node, on: true } => {
                 format!("make commits on {} wait for a replica", name(node))
             }
@@ -154,6 +167,8 @@ pub struct Wanted {
     pub pull: Pull,
     /// The node that was written down as the primary; it is, unless the servers say otherwise.
     pub primary: Option<u32>,
+    /// The servers elect the primary: [`group`] plans what is said to them.
+    pub group: bool,
 }
 
 /// What is there.
@@ -223,6 +238,8 @@ pub struct ServerSeen {
     pub semi_sync: SemiSync,
     /// Weir's accounts, the application's and its database are there, and the passwords are right.
     pub accounts: bool,
+    /// What it says of its group, where one is wanted.
+    pub group: Option<GroupSeen>,
 }
 
 /// Where a server replicates from.
@@ -276,6 +293,9 @@ pub fn plan(wanted: Wanted, seen: &Seen) -> Result<Plan, ClusterError> {
     let mut steps = Vec::new();
     let seeded = to_seed(wanted, seen, &nodes);
     engine_steps(wanted, seen, &nodes, &seeded, &mut steps);
+    if wanted.group {
+        return group::plan(wanted, &seen.renewing, &nodes, steps);
+    }
     let Some(servers) = servers(&nodes, &seeded) else {
         return Ok(Plan { steps, primary: None, complete: false });
     };
@@ -301,6 +321,9 @@ pub fn members(in_use: &[u32], wanted: u32) -> Vec<u32> {
 pub fn apparent_primary(seen: &Seen, recorded: Option<u32>) -> Option<u32> {
     let answering: Vec<(u32, ServerSeen)> =
         (1..).zip(&seen.nodes).filter_map(|(number, node)| Some((number, node.server?))).collect();
+    if answering.iter().any(|(_, server)| server.group.is_some()) {
+        return group::primary(&answering);
+    }
     if answering.iter().all(|(_, server)| server.blank) {
         return None;
     }
@@ -337,7 +360,7 @@ fn engine_steps(
 }
 
 /// What each server is known to be; `None` when one of them has to be asked first.
-fn servers(nodes: &[(u32, NodeSeen)], seeded: &[u32]) -> Option<Vec<(u32, ServerSeen)>> {
+pub(super) fn servers(nodes: &[(u32, NodeSeen)], seeded: &[u32]) -> Option<Vec<(u32, ServerSeen)>> {
     let fresh = ServerSeen {
         blank: true,
         // The usual image has the plugins; where not, the next look says so.
@@ -485,7 +508,7 @@ fn server_steps(
 
 /// Nodes that get a copy of the data: those that were given up, and blank ones for which the primary's
 /// binary logs are too little or too much.
-fn to_copy(servers: &[(u32, ServerSeen)], renewing: &[u32], primary: u32) -> Vec<u32> {
+pub(super) fn to_copy(servers: &[(u32, ServerSeen)], renewing: &[u32], primary: u32) -> Vec<u32> {
     let replay = servers
         .iter()
         .find(|(number, _)| *number == primary)
@@ -502,6 +525,9 @@ fn to_copy(servers: &[(u32, ServerSeen)], renewing: &[u32], primary: u32) -> Vec
 
 /// Nodes that would get a copy of the data, and get that of a snapshot instead: they have no volume yet.
 fn to_seed(wanted: Wanted, seen: &Seen, nodes: &[(u32, NodeSeen)]) -> Vec<u32> {
+    if wanted.group {
+        return Vec::new();
+    }
     let primary = apparent_primary(seen, wanted.primary);
     let server = nodes.iter().find(|(number, _)| Some(*number) == primary);
     let Some(server) = server.and_then(|(_, node)| node.server) else { return Vec::new() };

@@ -12,6 +12,7 @@ use super::clone;
 use super::docker::{Container, Engine};
 use super::error::ClusterError;
 use super::folder;
+use super::group;
 use super::node;
 use super::options;
 use super::plan::{self, Plan, Step};
@@ -67,7 +68,8 @@ pub(super) async fn reconcile_where(
             .collect::<Vec<_>>()
             .join(", ");
         for step in now {
-            take(world, step, progress).await?;
+            let done = take(world, step, progress).await;
+            done.map_err(|error| group::explain(world, &facts, step, error))?;
         }
     }
     Err(ClusterError::NotSettled { rounds: MAX_ROUNDS, left })
@@ -230,6 +232,10 @@ async fn run(world: &mut World, step: Step, progress: &dyn Progress) -> Result<(
         Step::StartReplication { node, source } => {
             replication::start(world, node, source, progress).await
         }
+        Step::PrepareGroup(number) => group::prepare(world, number).await,
+        Step::FoundGroup(number) => group::found(world, number, progress).await,
+        Step::JoinGroup(number) => group::join(world, number, progress).await,
+        Step::LeaveGroup(number) => group::leave(world, number).await,
         Step::SemiSyncSource { node, on } => replication::semi_sync_source(world, node, on).await,
     }
 }

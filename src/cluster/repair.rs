@@ -185,6 +185,9 @@ fn concerns(step: Step) -> Option<u32> {
         | Step::ClearHistory(node)
         | Step::InstallSemiSync(node)
         | Step::LimitSemiSync(node)
+        | Step::PrepareGroup(node)
+        | Step::JoinGroup(node)
+        | Step::LeaveGroup(node)
         | Step::SetReadOnly(node) => Some(node),
         _ => None,
     }

@@ -328,7 +328,7 @@ pub(super) async fn beyond(client: &mut Client, set: &str) -> Result<String, Clu
 }
 
 /// Auto-position works only when the node has nothing of its own and lacks nothing that is gone.
-async fn check_histories(
+pub(super) async fn check_histories(
     world: &World,
     client: &mut Client,
     from: &mut Client,

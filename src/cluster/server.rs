@@ -20,6 +20,8 @@ pub(super) struct Server {
     pub executed: String,
     /// `@@gtid_purged`, the part of it that is no longer in the binary logs.
     pub purged: String,
+    /// What came from its group, applied or not; empty without one.
+    pub received: String,
     pub seen: ServerSeen,
     /// `None` when it replicates from nobody.
     pub replication: Option<Replication>,
@@ -88,8 +90,9 @@ pub(super) async fn look(
         source,
         semi_sync: semi_sync(client).await?,
         accounts: client.number(&wanted.count_query(), doing).await? == accounts::ALL,
+        group: None,
     };
-    Ok(Server { version, executed, purged: fact(6), seen, replication })
+    Ok(Server { version, executed, purged: fact(6), received: String::new(), seen, replication })
 }
 
 /// The default channel's status; `None` when none is configured.

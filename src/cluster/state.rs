@@ -61,6 +61,8 @@ pub struct State {
     pub places: BTreeMap<u32, Data>,
     /// Nodes whose volume is being filled with a snapshot's data; while they stand here, it is not whole.
     pub seeding: Vec<u32>,
+    /// The group's name, a UUID, for the cluster's whole life; `None` where there is no group.
+    pub group: Option<String>,
     /// Whether the file lacks something that was made up while it was read.
     incomplete: bool,
 }
@@ -116,6 +118,8 @@ struct Raw {
     places: BTreeMap<u32, Place>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     seeding: Vec<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    group: Option<String>,
 }
 
 /// A place as text.
@@ -199,6 +203,7 @@ impl State {
             sequence: 0,
             places: BTreeMap::new(),
             seeding: Vec::new(),
+            group: if cluster.is_group() { Some(uuid()?) } else { None },
             incomplete: false,
         })
     }
@@ -225,6 +230,7 @@ impl State {
             sequence: self.sequence,
             places: as_text(&self.places),
             seeding: self.seeding.clone(),
+            group: self.group.clone(),
         };
         let text = serde_json::to_string_pretty(&raw)
             .map_err(|error| failed("cannot write", &path, &error))?;
@@ -301,6 +307,7 @@ impl State {
             sequence: raw.sequence,
             places: as_data(raw.places),
             seeding: raw.seeding,
+            group: raw.group,
             incomplete,
             root: Secret::new(raw.root_password),
             replication: Secret::new(raw.replication_password),
@@ -415,6 +422,20 @@ pub(super) fn password() -> Result<Secret, ClusterError> {
     Ok(Secret::new(text))
 }
 
+/// A random UUID (version 4), as MySQL writes them.
+fn uuid() -> Result<String, ClusterError> {
+    let mut bytes = [0_u8; 16];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| ClusterError::Random { cause: error.to_string() })?;
+    let bits = (u128::from_be_bytes(bytes) & !(0xf << 76) & !(0x3 << 62)) | (4 << 76) | (2 << 62);
+    let hex = format!("{bits:032x}");
+    let with_dashes = hex.chars().enumerate().flat_map(|(at, digit)| {
+        let dash = matches!(at, 8 | 12 | 16 | 20).then_some('-');
+        dash.into_iter().chain([digit])
+    });
+    Ok(with_dashes.collect())
+}
+
 fn failed(doing: &'static str, path: &Path, cause: &dyn std::fmt::Display) -> ClusterError {
     ClusterError::State { doing, path: path.to_owned(), cause: cause.to_string() }
 }
@@ -523,6 +544,23 @@ mod tests {
         fs::create_dir(&second).unwrap();
         fs::copy(first.join("cluster-t.lock"), second.join("cluster-t.lock")).unwrap();
         assert_ne!(identity(&second, "t").unwrap(), id);
+    }
+
+    #[test]
+    fn a_group_has_a_uuid_of_its_own_that_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut wanted = cluster("t", 2);
+        assert_eq!(State::generate(&wanted).unwrap().group, None);
+        wanted.replication = crate::config::Replication::Group;
+        let state = State::generate(&wanted).unwrap();
+        let name = state.group.clone().unwrap();
+        assert_ne!(State::generate(&wanted).unwrap().group.unwrap(), name);
+        let parts: Vec<usize> = name.split('-').map(str::len).collect();
+        assert_eq!(parts, [8, 4, 4, 4, 12], "{name}");
+        assert!(name.chars().all(|c| c == '-' || c.is_ascii_hexdigit()), "{name}");
+        assert_eq!(name.as_bytes()[14], b'4', "{name}");
+        state.save(dir.path(), "t").unwrap();
+        assert_eq!(State::load(dir.path(), "t").unwrap().unwrap().group, Some(name));
     }
 
     #[test]

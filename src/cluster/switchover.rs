@@ -92,6 +92,9 @@ pub(super) async fn within(
     progress: &dyn Progress,
 ) -> Result<Moved, ClusterError> {
     let facts = Box::pin(world.look()).await?;
+    if world.cluster.is_group() {
+        return Box::pin(super::group::switchover(world, &facts, to, traffic, progress)).await;
+    }
     let (old, new) = choose(world, &facts, to)?;
     progress.begin(&format!("bring {} up to {}", world.name(new), world.name(old)));
     let mut cast = Box::pin(assemble(world, &facts, old, new)).await?;
@@ -197,18 +200,7 @@ async fn hand_over(
 ) -> Result<Duration, ClusterError> {
     let closed = Closed::close(traffic);
     let started = Instant::now();
-    while traffic.inside() > 0 {
-        if started.elapsed() > INSIDE_LIMIT {
-            let cause = format!(
-                "{} statements or transactions were still under way after {} s; end them, or try again \
-                 at a quieter time",
-                traffic.inside(),
-                INSIDE_LIMIT.as_secs()
-            );
-            return Err(ClusterError::NotMoved { cause });
-        }
-        tokio::time::sleep(INSIDE_POLL).await;
-    }
+    until_nobody_is_inside(traffic).await?;
     world.check().await?;
     if let Err(error) = close_old(cast).await {
         // Its connection may be out of step after an error: a new one opens it again.
@@ -229,6 +221,24 @@ async fn hand_over(
     let held = started.elapsed();
     followed.into_iter().collect::<Result<Vec<()>, _>>()?;
     Ok(held)
+}
+
+/// Waits, with the door closed, until what is under way on the primary has ended.
+pub(super) async fn until_nobody_is_inside(traffic: &dyn Traffic) -> Result<(), ClusterError> {
+    let started = Instant::now();
+    while traffic.inside() > 0 {
+        if started.elapsed() > INSIDE_LIMIT {
+            let cause = format!(
+                "{} statements or transactions were still under way after {} s; end them, or try again \
+                 at a quieter time",
+                traffic.inside(),
+                INSIDE_LIMIT.as_secs()
+            );
+            return Err(ClusterError::NotMoved { cause });
+        }
+        tokio::time::sleep(INSIDE_POLL).await;
+    }
+    Ok(())
 }
 
 /// The old primary takes no more writes, and the target has them all.

@@ -9,6 +9,7 @@ use crate::config::{Cluster, Data, Secret};
 use super::accounts::{self, Accounts};
 use super::docker::{self, Container, Engine, Network};
 use super::error::ClusterError;
+use super::group;
 use super::lease::Right;
 use super::node::{self, LABEL_CLUSTER, MYSQL_PORT};
 use super::plan::{self, Life, NodeSeen, Place, Seen, SemiSyncLimits, Wanted};
@@ -67,6 +68,7 @@ impl World {
         state_dir: &Path,
         state: State,
     ) -> Result<Self, ClusterError> {
+        group::check_kind(cluster, &state)?;
         let engine = Engine::connect(cluster).await?;
         let mut world = Self {
             cluster: cluster.clone(),
@@ -160,6 +162,7 @@ impl World {
             semi_sync_limits: self.semi_sync_limits(),
             pull: self.cluster.pull,
             primary: self.state.primary,
+            group: self.cluster.is_group(),
         }
     }
 
@@ -370,7 +373,10 @@ impl World {
         let name = self.name(number);
         let node_of = |host: &str| node::number(&self.cluster.name, host);
         let mut server = server::look(&mut client, &name, &accounts, &node_of).await?;
-        if !server.seen.semi_sync.available {
+        if self.cluster.is_group() {
+            let of_group = group::look(&mut client).await?;
+            (server.seen.group, server.received) = (Some(of_group.seen), of_group.received);
+        } else if !server.seen.semi_sync.available {
             server.seen.semi_sync.available = self.has_semi_sync_files(number, &mut client).await?;
         }
         client.close().await;
@@ -442,6 +448,7 @@ async fn engine_host(cluster: &Cluster) -> Result<Option<IpAddr>, ClusterError> 
 impl Facts {
     /// What the planner needs of it.
     pub(super) fn seen(&self) -> Seen {
+        let complete = group::complete(&self.nodes, &self.renewing);
         let last = self.nodes.iter().map(|node| node.number).max().unwrap_or(0);
         let nodes = (1..=last).map(|number| {
             let found = self.nodes.iter().find(|node| node.number == number);
@@ -453,7 +460,13 @@ impl Facts {
                 },
                 volume: node.volume,
                 container: node.container.as_ref().map_or(Life::Missing, life),
-                server: node.server.as_ref().map(|server| server.seen),
+                server: node.server.as_ref().map(|server| {
+                    let mut seen = server.seen;
+                    if let Some(group) = &mut seen.group {
+                        group.complete = complete.contains(&number);
+                    }
+                    seen
+                }),
             })
         });
         Seen {

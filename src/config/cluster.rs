@@ -6,11 +6,12 @@ use std::path::{Component, PathBuf};
 use std::time::Duration;
 
 use super::files::{self, Pem};
+use super::group;
 use super::leadership::leadership;
 use super::password::{self, APPLICATION_PASSWORD};
 use super::proxy::check_user;
 use super::section::Section;
-use super::types::{Cluster, Data, DockerTls, NodeOptions, Pull, Seed};
+use super::types::{Cluster, Data, DockerTls, NodeOptions, Pull, Replication, Seed};
 use super::{option_file, options};
 
 /// Replicas of one primary; each also costs the primary a binary log reader.
@@ -26,18 +27,22 @@ const MAX_SEMI_SYNC_TIMEOUT_MS: u64 = 86_400_000;
 pub(super) fn cluster(section: &mut Section<'_>, listen: SocketAddr) -> Cluster {
     let default = Cluster::default();
     let replicas = section.integer("replicas", 0..=MAX_REPLICAS, default.replicas);
+    let replication = group::replication(section, replicas);
+    // A group does both in its own way.
+    let ours = replication != Replication::Group;
     let docker_host = docker_host(section);
     let pull = [("missing", Pull::Missing), ("always", Pull::Always), ("never", Pull::Never)];
     Cluster {
         name: name(section),
         replicas,
+        replication,
         image: image(section, &default.image),
         pull: section.choice("pull", &pull).unwrap_or(default.pull),
         data: data(section),
         application_user: application_user(section),
         application_password: password::optional(section, &APPLICATION_PASSWORD),
         database: database(section),
-        semi_sync: section.boolean("semi_sync", default.semi_sync),
+        semi_sync: section.boolean("semi_sync", default.semi_sync) && ours,
         semi_sync_acks: semi_sync_acks(section, replicas),
         semi_sync_timeout: Duration::from_millis(section.integer(
             "semi_sync_timeout_ms",
@@ -45,7 +50,7 @@ pub(super) fn cluster(section: &mut Section<'_>, listen: SocketAddr) -> Cluster 
             2_000,
         )),
         applier_workers: section.integer("applier_workers", 1..=1_024, default.applier_workers),
-        failover: section.boolean("failover", default.failover),
+        failover: section.boolean("failover", default.failover) && ours,
         patience: section.seconds("failover_seconds", 0.5..=3_600.0, 5.0),
         leadership: leadership(section),
         docker_tls: docker_tls(section, docker_host.as_deref()),

@@ -7,6 +7,7 @@
 //! | `proxy`, `servers`, `cluster`, `admin`, `leadership` | one section each, or a part of it: keys, ranges, defaults |
 //! | `options`, `option_file` | options for mysqld: which of them a cluster cannot stand |
 //! | `section` | the typed reader of one section; knows its keys, collects errors |
+//! | `group` | `replication` under `[cluster]`, and what does not go with a group |
 //! | `password`, `address`, `files` | values with rules of their own |
 //! | `secrets` | where passwords stand, so that no error shows one |
 //! | `nearest` | which key a typo means |
@@ -19,6 +20,7 @@ mod admin;
 mod cluster;
 mod errors;
 mod files;
+mod group;
 mod leadership;
 mod nearest;
 mod option_file;

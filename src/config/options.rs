@@ -6,6 +6,7 @@
 use toml::Spanned;
 use toml::de::DeValue;
 
+use super::group;
 use super::section::{Section, Text, kind};
 
 /// Options in one place.
@@ -100,6 +101,9 @@ pub(super) fn judge(name: &str, one_node: bool) -> Result<(), Refusal> {
     };
     if let Some((_, remedy)) = OWN.iter().find(|(own, _)| is(own)) {
         return refuse(format!("the option {name} is Weir's own to set"), remedy);
+    }
+    if group::OWN_OPTIONS.iter().any(|own| is(own)) {
+        return refuse(format!("the option {name} is Weir's own to set"), REMOVE);
     }
     if let Some((_, effect)) = HARMFUL.iter().find(|(harmful, _)| is(harmful)) {
         return refuse(format!("the option {name} {effect}"), REMOVE);

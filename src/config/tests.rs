@@ -139,6 +139,26 @@ fn the_http_api_is_for_this_machine_unless_the_file_says_how() {
 }
 
 #[test]
+fn a_group_decides_some_things_itself() {
+    let config = parse("[cluster]\nreplication = \"group\"").unwrap().cluster.unwrap();
+    assert!(config.is_group() && !config.semi_sync && !config.failover);
+    assert!(!parse("[cluster]").unwrap().cluster.unwrap().is_group());
+    let text = "[cluster]\nreplicas = 9\nreplication = \"group\"\nsemi_sync = false\nfailover = true\n\
+                failover_seconds = 3\n[cluster.options]\ngroup-replication-group-name = \"x\"";
+    check(
+        text,
+        &[
+            (2, "a group has at most 9"),
+            (4, "waits until most members have it"),
+            (5, "elect their primary themselves"),
+            (6, "a group has its own patience"),
+            (8, "is Weir's own to set"),
+        ],
+    );
+    check("[cluster]\nreplication = \"async\"", &[(2, "write one of \"gtid\", \"group\"")]);
+}
+
+#[test]
 fn the_environment_names_image_and_engine() {
     let env = |name: &str| match name {
         "WEIR_MYSQL_IMAGE" => Some("mysql:8.4".to_owned()),

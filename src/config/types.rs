@@ -188,6 +188,16 @@ pub enum ServerTlsMode {
     VerifyIdentity,
 }
 
+/// `replication = "gtid" | "group"`: how the replicas get the primary's transactions, and who decides which server
+/// is the primary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replication {
+    /// Replicas follow by GTID auto-position; Weir moves the primary.
+    Gtid,
+    /// MySQL Group Replication with one primary, which the servers elect by Paxos.
+    Group,
+}
+
 /// `[cluster]`: what Weir builds through the Docker Engine.
 #[derive(Debug, Clone)]
 pub struct Cluster {
@@ -195,6 +205,8 @@ pub struct Cluster {
     pub name: String,
     /// `replicas`, 0 to 16; default 2.
     pub replicas: u32,
+    /// `replication`; default "gtid".
+    pub replication: Replication,
     /// `image`; default "weir-mysql:9.7" (WEIR_MYSQL_IMAGE overrides).
     pub image: String,
     /// `pull`: when the image is fetched; default "missing".
@@ -263,6 +275,7 @@ impl Default for Cluster {
             application_user: "app".to_owned(),
             application_password: None,
             database: "app".to_owned(),
+            replication: Replication::Gtid,
             semi_sync: true,
             semi_sync_acks: 1,
             semi_sync_timeout: Duration::from_secs(2),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::lag::{Estimate, Samples};
 use super::roles::{self, Member, Ruling};
-use super::seen::{Channel, Failure, Probe, Receiver, Replication};
+use super::seen::{Channel, Failure, Group, Probe, Receiver, Replication};
 use crate::config::Server;
 use crate::gtid::GtidSet;
 use crate::topology::{Health, Role, ServerId, ServerState, Topology};
@@ -274,7 +274,12 @@ impl Board {
             Some(executed) => self.samples.estimate(at, executed, self.rules.fresh),
             None => Estimate::None,
         };
+        let member = probe.group.as_ref().filter(|group| group.is_online());
         let lag = match &probe.replication {
+            // It has no channel that SHOW REPLICA STATUS would tell of, and leaves when its applier stops.
+            _ if member.is_some() => {
+                estimate.with_word_of_replica(member.and_then(Group::seconds_behind))
+            }
             Replication::Channels(channels) if channels.is_empty() => {
                 let alone = self.tracks.len() == 1;
                 return if alone { (Trouble::None, None) } else { (follows_nobody(), None) };

@@ -52,6 +52,8 @@ pub(crate) struct ServerSymptoms {
     pub logs: Vec<(String, u64)>,
     pub semi_sync: SemiSyncStatus,
     pub replica: Option<ReplicaStatus>,
+    /// As a member of a group: its state in the server's word. `None` where none is wanted.
+    pub member: Option<&'static str>,
 }
 
 /// The source's side of semi-sync replication.

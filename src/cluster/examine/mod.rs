@@ -14,6 +14,7 @@ use super::diagnose::{
     self, ContainerSymptoms, Disk, Finding, Limits, ServerSymptoms, Symptoms, texts,
 };
 use super::error::ClusterError;
+use super::group;
 use super::lag::{self, Lag, LagFacts};
 use super::node::data_dir;
 use super::plan;
@@ -137,7 +138,11 @@ async fn ask_server(
     let mut client = world.root(number).await.map_err(|refusal| match refusal {
         NoLogin::Denied(cause) | NoLogin::Unreachable(cause) => cause,
     })?;
-    let symptoms = server::ask(&mut client).await.map_err(|error| error.to_string())?;
+    let mut symptoms = server::ask(&mut client).await.map_err(|error| error.to_string())?;
+    if world.cluster.is_group() {
+        let member = group::look(&mut client).await.map_err(|error| error.to_string())?;
+        symptoms.member = Some(member.seen.state.word());
+    }
     let lag = match (before, &symptoms.replica) {
         (Some(before), Some(status)) => {
             let name = world.name(number);

@@ -52,6 +52,7 @@ pub(super) async fn ask(client: &mut Client) -> Result<ServerSymptoms, ClusterEr
         logs: logs.collect(),
         semi_sync,
         replica,
+        member: None,
     })
 }
 

@@ -10,6 +10,7 @@ const WANTED: Wanted = Wanted {
     semi_sync_limits: LIMITS,
     pull: Pull::Missing,
     primary: None,
+    group: false,
 };
 
 fn semi(source_on: bool) -> SemiSync {

@@ -219,6 +219,7 @@ fn command(cluster: &Cluster) -> Vec<String> {
         "--enforce-gtid-consistency=ON".to_owned(),
         // The data comes with the settings of its own replication, until they are cleared.
         "--skip-replica-start=ON".to_owned(),
+        "--loose-group-replication-start-on-boot=OFF".to_owned(),
         "--event-scheduler=OFF".to_owned(),
         "--skip-name-resolve=ON".to_owned(),
     ]);
