@@ -1,7 +1,7 @@
 //! A cluster of `replication = "group"` on real servers, behind a Weir that serves: it is made, its members elect,
 //! and what was acknowledged through Weir is on every server at the end.
 //!
-//! Needs an engine and the image (`make test` sees to both).
+//! Needs an engine and the image (`make test` sees to both). Figures go to `target/tmp/group.txt`.
 
 #![expect(
     clippy::unwrap_used,
@@ -9,6 +9,7 @@
     reason = "helpers of tests: a failure is the test's failure"
 )]
 
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -264,6 +265,13 @@ async fn until<T>(limit: Duration, what: &str, mut ask: impl AsyncFnMut() -> Opt
     }
 }
 
+/// Adds a line to the figures of the runs.
+fn report(line: &str) {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("group.txt");
+    let mut file = std::fs::File::options().create(true).append(true).open(path).unwrap();
+    writeln!(file, "{line}").unwrap();
+}
+
 /// The first of four free ports in a row.
 fn free_ports() -> u16 {
     loop {
@@ -279,7 +287,7 @@ fn free_ports() -> u16 {
 async fn a_group_elects_and_loses_nothing() {
     let mut stage = Stage::new();
     let began = Instant::now();
-    let told = |what: &str| println!("{:6.1} s: {what}", began.elapsed().as_secs_f64());
+    let told = |what: &str| report(&format!("{:6.1} s: {what}", began.elapsed().as_secs_f64()));
     stage.weir(&["cluster", "up"]);
     told("made");
     let again = stage.weir(&["cluster", "up"]);
@@ -351,7 +359,7 @@ async fn own_writes_are_seen(stage: &Stage) {
         elsewhere
     });
     let elsewhere: u32 = futures_util::future::join_all(sessions).await.into_iter().sum();
-    println!("          {elsewhere} of 200 reads were no primary's");
+    report(&format!("          {elsewhere} of 200 reads were no primary's"));
     assert!(elsewhere > 0, "the primary served all reads: {}", stage.log());
 }
 
@@ -364,7 +372,7 @@ async fn switchovers(stage: &Stage, writers: &Writers) {
         words.extend((back && now != first).then_some(first.as_str()));
         let said = stage.weir(&words);
         assert!(said.contains(&format!("it was {now};")), "{said}");
-        print!("          {said}");
+        report(&format!("          {}", said.trim_end()));
         now = stage.primary();
         writers.go_on(stage).await;
     }

@@ -27,6 +27,8 @@ pub(in crate::cluster) fn defaults(cluster: &Cluster) -> Vec<String> {
     vec![
         option("member-expel-timeout", EXPEL_SECONDS),
         option("unreachable-majority-timeout", MINORITY_SECONDS),
+        // Weir lets it join again; an attempt of its own would only have to be waited for.
+        option("autorejoin-tries", 0),
         option("message-cache-size", MESSAGE_CACHE_BYTES),
         option("recovery-reconnect-interval", RECOVERY_RETRY_SECONDS),
         // A new primary answers when it has applied what the old one had acknowledged.
