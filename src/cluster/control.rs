@@ -76,8 +76,8 @@ impl Control {
         let all = async {
             tokio::join!(
                 Box::pin(self.watch()),
-                self.expire(),
-                self.follow_members(),
+                Box::pin(self.expire()),
+                Box::pin(self.follow_members()),
                 Box::pin(lease::lead(&self.cluster, &self.state_dir)),
             )
         };

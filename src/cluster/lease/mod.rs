@@ -58,14 +58,14 @@ enum Lease {
 /// What keeps the lead while it is there.
 enum Hold {
     Engine(Connection),
-    Etcd(Store, i64),
+    Etcd(Box<Store>, i64),
 }
 
 /// Where it is kept who leads.
 #[derive(Debug)]
 enum Arbiter {
     Engine(EngineLock),
-    Etcd(Store),
+    Etcd(Box<Store>),
 }
 
 /// The right to change a cluster.
@@ -111,7 +111,7 @@ impl Arbiter {
         Ok(match &cluster.leadership {
             Leadership::Engine => Self::Engine(Box::pin(EngineLock::open(cluster)).await?),
             Leadership::Etcd(etcd) => {
-                Self::Etcd(Box::pin(Store::connect(etcd, &cluster.name)).await?)
+                Self::Etcd(Box::new(Box::pin(Store::connect(etcd, &cluster.name)).await?))
             }
         })
     }
