@@ -6,19 +6,18 @@
 //! what was being done. Each call is one request with bollard's limit of two minutes; dropping the
 //! future leaves the engine to finish what it began.
 
+mod network;
 mod output;
 mod snapshot;
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use bollard::Docker;
 use bollard::errors::Error;
 use bollard::models::{
-    ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, EndpointIpamConfig,
-    EndpointSettings, HealthConfig, HostConfig, Ipam, IpamConfig, Mount, MountType,
-    NetworkCreateRequest, NetworkDisconnectRequest, NetworkingConfig, PortBinding,
+    ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, HealthConfig,
+    HostConfig, Ipam, IpamConfig, Mount, MountType, NetworkCreateRequest, PortBinding,
     ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum, VolumeCreateRequest,
 };
 use bollard::query_parameters::{
@@ -32,6 +31,7 @@ use futures_util::StreamExt as _;
 use super::error::ClusterError;
 use super::node::{
     ContainerSpec, DATA_DIR, LABEL_CLUSTER, LABEL_NODE, LABEL_SPEC, MYSQL_PORT, STOP_SECONDS,
+    network_name,
 };
 use super::subnet::Subnet;
 pub(super) use snapshot::{LabelledContainer, LabelledImage, LayerSpec, Made};
@@ -91,6 +91,8 @@ pub(super) struct Container {
     pub restarts: i64,
     /// The kernel killed it because memory ran out.
     pub out_of_memory: bool,
+    /// Somebody took it out of the cluster's network.
+    pub detached: bool,
 }
 
 impl Engine {
@@ -262,10 +264,13 @@ impl Engine {
         })
     }
 
-    /// Starts the container, or wakes it when it is paused; running already is fine.
+    /// Starts the container, or wakes it when it is paused, in its network; running there already is fine.
     pub(super) async fn start(&self, spec: &ContainerSpec) -> Result<(), ClusterError> {
         let name = spec.name.as_str();
         self.wake(name).await?;
+        if self.container(name).await?.is_some_and(|seen| seen.detached) {
+            self.reconnect(spec).await?;
+        }
         self.docker.start_container(name, None).await.map_err(|error| {
             let text = cause(&error);
             if text.contains("port is already allocated") || text.contains("address already in use")
@@ -289,15 +294,6 @@ impl Engine {
         let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
         let removed = self.docker.remove_container(name, Some(options)).await;
         found_or_none(removed, || format!("removing container {name}")).map(|_| ())
-    }
-
-    /// Takes the container out of the network; out of it already, or gone, is fine.
-    pub(super) async fn disconnect(&self, network: &str, name: &str) -> Result<(), ClusterError> {
-        let request = NetworkDisconnectRequest { container: name.to_owned(), force: Some(true) };
-        match self.docker.disconnect_network(network, request).await {
-            Err(error) if cause(&error).contains("is not connected") => Ok(()),
-            done => found_or_none(done, || format!("cutting {name} off")).map(|_| ()),
-        }
     }
 
     /// Wakes the container if it is paused.
@@ -461,10 +457,15 @@ fn network_seen(found: bollard::models::Network) -> Network {
 fn container_seen(found: ContainerInspectResponse) -> Container {
     let mut labels = found.config.and_then(|config| config.labels).unwrap_or_default();
     let state = found.state.unwrap_or_default();
+    let networks =
+        found.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
+    let cluster = labels.remove(LABEL_CLUSTER);
+    let network = cluster.as_deref().map(network_name);
     let health = state.health.and_then(|health| health.status).map(|status| status.to_string());
     Container {
         id: found.id.unwrap_or_default(),
-        cluster: labels.remove(LABEL_CLUSTER),
+        detached: network.is_some_and(|network| !networks.contains_key(&network)),
+        cluster,
         node: labels.remove(LABEL_NODE).and_then(|number| number.parse().ok()),
         spec: labels.remove(LABEL_SPEC),
         status: state.status.unwrap_or(ContainerStateStatusEnum::EMPTY).to_string(),
@@ -516,21 +517,9 @@ fn create_body(spec: &ContainerSpec) -> ContainerCreateBody {
             }]),
             ..HostConfig::default()
         }),
-        networking_config: Some(endpoint(&spec.network, spec.address)),
+        networking_config: Some(network::endpoint(&spec.network, spec.address)),
         ..ContainerCreateBody::default()
     }
-}
-
-/// The container's place in the network: a fixed address.
-fn endpoint(network: &str, address: Ipv4Addr) -> NetworkingConfig {
-    let settings = EndpointSettings {
-        ipam_config: Some(EndpointIpamConfig {
-            ipv4_address: Some(address.to_string()),
-            ..EndpointIpamConfig::default()
-        }),
-        ..EndpointSettings::default()
-    };
-    NetworkingConfig { endpoints_config: Some(HashMap::from([(network.to_owned(), settings)])) }
 }
 
 fn nanoseconds(time: Duration) -> i64 {

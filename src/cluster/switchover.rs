@@ -208,11 +208,13 @@ async fn hand_over(
         }
         tokio::time::sleep(INSIDE_POLL).await;
     }
+    tracing::debug!("writes are held, and none is under way");
     if let Err(error) = close_old(cast).await {
         // Its connection may be out of step after an error: a new one opens it again.
         reopen(world, cast.old).await;
         return Err(error);
     }
+    tracing::debug!(node = world.name(cast.new), "it has executed everything");
     promote::record(world, cast.new)?;
     let source = world.name(cast.new);
     let password = world.state.replication.clone();
@@ -223,6 +225,7 @@ async fn hand_over(
     let (promoted, followed) =
         tokio::join!(promote::promote(&mut cast.new_client, semi_sync), follow);
     promoted?;
+    tracing::debug!(node = source, "it takes writes, and the others follow it");
     promote::until_seen(traffic, &source).await;
     drop(closed);
     let held = started.elapsed();
@@ -235,6 +238,7 @@ async fn close_old(cast: &mut Cast) -> Result<(), ClusterError> {
     let doing = "making the old primary read-only";
     cast.old_client.run(&format!("SET SESSION lock_wait_timeout = {CLOSE_SECONDS}"), doing).await?;
     cast.old_client.run("SET GLOBAL super_read_only = ON", doing).await?;
+    tracing::debug!(node = cast.old_client.node(), "it takes no more writes");
     if wait_for(cast, LAST_SECONDS).await? {
         return Ok(());
     }

@@ -158,6 +158,7 @@ fn engine_symptoms(world: &World, node: &NodeFacts) -> Symptoms {
         exit_code: container.exit_code,
         restarts: container.restarts,
         out_of_memory: container.out_of_memory,
+        detached: container.detached,
     });
     Symptoms {
         name: world.name(node.number),
@@ -168,7 +169,7 @@ fn engine_symptoms(world: &World, node: &NodeFacts) -> Symptoms {
 }
 
 /// Room on the disk of the data directory; `None` where the container cannot tell.
-async fn disk(world: &World, name: &str) -> Option<Disk> {
+pub(super) async fn disk(world: &World, name: &str) -> Option<Disk> {
     let command = ["df", "-B1", "--output=avail,size", DATA_DIR];
     let output = tokio::time::timeout(DISK_LIMIT, world.engine.output(name, &command)).await;
     let text = match output {
