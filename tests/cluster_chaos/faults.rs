@@ -14,7 +14,7 @@ const NAMED_LIMIT: Duration = Duration::from_secs(60);
 /// How long Weir may take to come to the step that it is killed at.
 const TRAP_LIMIT: Duration = Duration::from_secs(60);
 /// Bytes of the relay log's end that are made nonsense, and how far from the end.
-const DAMAGE: &str = "f=$(ls -t /var/lib/mysql/*relay-bin.[0-9]* | head -1); \
+const DAMAGE: &str = "f=$(ls -t /var/lib/mysql/relay.[0-9]* | head -1); \
                       printf '\\377%.0s' $(seq 64) | \
                       dd of=$f bs=1 seek=$(($(stat -c %s $f) - 2000)) conv=notrunc";
 
@@ -209,7 +209,8 @@ impl Fault {
             }
             WeirKilledReplacing(step) => {
                 ground.stage.trap.lock().unwrap().replace(step.to_owned());
-                docker(&["kill", primary]);
+                // A container that was only killed would be started again, and come back in time.
+                docker(&["rm", "--force", primary]);
                 sprung(ground).await;
             }
         }
