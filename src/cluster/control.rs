@@ -19,7 +19,7 @@ use crate::topology::{Health, Topology};
 use super::error::ClusterError;
 use super::failover::{self, Cause};
 use super::keep;
-use super::plan::Step;
+use super::plan::{self, Step};
 use super::progress::Logged;
 use super::provision;
 use super::repair;
@@ -239,6 +239,7 @@ impl Control {
     /// Takes the steps that `up` would take, but stops at once when the primary falls silent or is stuck.
     async fn mend(&self, memory: &mut Memory) -> Result<(), ClusterError> {
         let Some((mut world, _lock)) = self.begin().await? else { return Ok(()) };
+        let headless = self.topology.load().primary().is_none();
         let silent = async {
             loop {
                 tokio::time::sleep(TICK).await;
@@ -248,7 +249,7 @@ impl Control {
             }
         };
         tokio::select! {
-            done = Box::pin(mend_all(&mut world)) => done,
+            done = Box::pin(mend_all(&mut world, headless)) => done,
             () = silent => Ok(()),
         }
     }
@@ -340,7 +341,10 @@ impl Control {
 
 /// Makes the cluster right. A primary that was replaced because it was dead may have transactions that
 /// reached no replica, so that no client heard of their success; it gets a new copy of the data.
-async fn mend_all(world: &mut World) -> Result<(), ClusterError> {
+async fn mend_all(world: &mut World, headless: bool) -> Result<(), ClusterError> {
+    if headless {
+        lead_first(world).await?;
+    }
     let done = provision::reconcile(world, &Logged).await;
     let deposed = world.state.deposed.map(|number| (number, world.name(number)));
     let done = match (done, deposed) {
@@ -368,4 +372,23 @@ async fn mend_all(world: &mut World) -> Result<(), ClusterError> {
         world.state.save(&world.state_dir, &world.cluster.name)?;
     }
     Ok(())
+}
+
+/// Lets the node that is written down take writes, where no server does and it answers: the others may take
+/// minutes to come, or never do. It was written down only after the one before it was closed.
+async fn lead_first(world: &mut World) -> Result<(), ClusterError> {
+    let Some(primary) = world.state.primary else { return Ok(()) };
+    let facts = Box::pin(world.look()).await?;
+    if plan::apparent_primary(&facts.seen(), Some(primary)) != Some(primary) {
+        return Ok(());
+    }
+    let node = facts.nodes.iter().find(|node| node.number == primary);
+    let Some(server) = node.and_then(|node| node.server.as_ref()) else { return Ok(()) };
+    if server.seen.source.is_some() {
+        provision::take(world, Step::Promote(primary), &Logged).await
+    } else if server.seen.read_only {
+        provision::take(world, Step::MakeWritable(primary), &Logged).await
+    } else {
+        Ok(())
+    }
 }
