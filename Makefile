@@ -3,15 +3,17 @@
 
 WEIR_CONFIG ?= proxy.toml
 export WEIR_CONFIG
+SOAK_MINUTES ?= 30
 
 .DEFAULT_GOAL := help
-.PHONY: help up down destroy status test lint bench
+.PHONY: help up down destroy status test soak lint bench
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  WEIR_CONFIG=FILE        another configuration than proxy.toml"
 	@echo "  WEIR_MYSQL_IMAGE=IMAGE  another image than the one built here, say mysql:8.4"
+	@echo "  SOAK_MINUTES=N          how long \`make soak\` breaks things, 30; SOAK_SEED=N repeats an order"
 
 up: ## a MySQL cluster in containers with Weir in front of it; run again, it changes nothing
 	@scripts/up.sh "$(WEIR_CONFIG)"
@@ -28,6 +30,10 @@ status: ## how the servers are
 test: ## everything the tests need, then all tests, on real servers
 	@scripts/test-setup.sh --compile
 	@cargo test --locked
+
+soak: ## all faults in a random order for SOAK_MINUTES; the table in docs/cluster.md is made anew
+	@scripts/test-setup.sh --compile
+	@SOAK_MINUTES=$(SOAK_MINUTES) cargo test --locked --test cluster_chaos faults_end -- --nocapture
 
 lint: ## formatting, clippy and rustdoc, warnings as errors
 	@cargo fmt --check

@@ -9,6 +9,9 @@
     reason = "helpers of tests: a failure is the test's failure"
 )]
 
+use std::fs::File;
+use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -26,7 +29,7 @@ mod wait;
 mod writers;
 
 use docker::docker;
-use stage::{Stage, report};
+use stage::Stage;
 use wait::until;
 use writers::{RECOVERY_LIMIT, WRITERS, Writers, check_rows};
 
@@ -146,11 +149,15 @@ async fn a_primary_that_dies_is_replaced_and_nothing_acknowledged_is_lost() {
         ));
     }
     // A Weir that is started anew finds everything as it is.
-    if let Some(mut weir) = stage.weir.take() {
-        weir.kill().unwrap();
-        weir.wait().unwrap();
-    }
+    stage.kill_weir();
     stage.serve();
     let writers = Writers::start(&stage).await;
     assert!(!writers.finish().await.is_empty());
+}
+
+/// Adds a line to the table of what faults cost.
+fn report(line: &str) {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("faults.md");
+    let mut file = File::options().create(true).append(true).open(path).unwrap();
+    writeln!(file, "{line}").unwrap();
 }

@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -16,14 +17,16 @@ use crate::gtid::GtidSet;
 use crate::topology::{Health, Topology};
 
 use super::error::ClusterError;
-use super::failover;
+use super::failover::{self, Cause};
 use super::keep;
 use super::lease::{self, Leader, Right};
-use super::plan::Step;
+use super::plan::{self, Step};
 use super::progress::Logged;
 use super::provision;
+use super::repair;
 use super::replication;
 use super::state::State;
+use super::stuck;
 use super::traffic::Traffic;
 use super::view;
 use super::world::World;
@@ -33,7 +36,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// Something must have been wrong for so long before it is mended: restarts and moves by hand look wrong for
 /// a moment.
 const WRONG_FOR: Duration = Duration::from_secs(1);
-/// How often the engine is asked which nodes there are.
+/// How often the engine is asked which nodes there are, and the primary whether it commits.
 const MEMBERS_EVERY: Duration = Duration::from_secs(3);
 /// How often copies of snapshots are looked for whose time is over.
 const EXPIRE_EVERY: Duration = Duration::from_secs(30);
@@ -56,6 +59,8 @@ enum Looks {
     Right,
     /// The primary that was there does not answer, and no other is there. Its name.
     Headless(String),
+    /// The primary answers and cannot commit. Its name.
+    Stuck(String),
     Wrong,
 }
 
@@ -66,18 +71,23 @@ struct Memory {
     next_attempt: Instant,
     pause: Duration,
     last_words: String,
+    /// Whether everything was right once: a Weir that was killed may have left something that no probe shows.
+    looked_over: bool,
     /// The last primary by name, with what it had executed when it last answered.
     primary: Option<(String, Option<Arc<GtidSet>>)>,
+    /// Whether commits on the primary wait for room on its disk.
+    stuck: Arc<AtomicBool>,
 }
 
 impl Control {
     /// Works until `cancel`.
     pub async fn run(self, cancel: CancellationToken) {
+        let stuck = Arc::new(AtomicBool::new(false));
         let all = async {
             tokio::join!(
-                Box::pin(self.watch()),
+                Box::pin(self.watch(Arc::clone(&stuck))),
                 Box::pin(self.expire()),
-                Box::pin(self.follow_members()),
+                Box::pin(self.follow_nodes(&stuck)),
                 Box::pin(lease::lead(&self.cluster, &self.state_dir)),
             )
         };
@@ -87,15 +97,15 @@ impl Control {
         }
     }
 
-    /// Tells the proxy of nodes that came or went by a command.
-    async fn follow_members(&self) {
+    /// Tells the proxy of nodes that came or went by a command, and notes whether the primary commits.
+    async fn follow_nodes(&self, stuck: &AtomicBool) {
         loop {
             tokio::time::sleep(MEMBERS_EVERY).await;
             match lease::follow(&self.cluster, &self.state_dir).await {
                 Ok(()) | Err(ClusterError::Busy { .. } | ClusterError::NotLeader { .. }) => {}
                 Err(error) => tracing::debug!(%error, "what another Weir wrote down is not known"),
             }
-            match self.members().await {
+            match self.members(stuck).await {
                 Ok(Some(servers)) => self.traffic.set_servers(servers),
                 Ok(None) => {}
                 Err(error) => tracing::debug!(%error, "the nodes could not be looked for"),
@@ -104,11 +114,19 @@ impl Control {
     }
 
     /// `None` while the cluster is down, which changes nothing about what it is.
-    async fn members(&self) -> Result<Option<Vec<config::Server>>, ClusterError> {
+    async fn members(
+        &self,
+        stuck: &AtomicBool,
+    ) -> Result<Option<Vec<config::Server>>, ClusterError> {
         let state = State::load(&self.state_dir, &self.cluster.name)?;
         let Some(state) = state.filter(|state| !state.down) else { return Ok(None) };
         let world = World::open(&self.wanted(&state), &self.state_dir, state).await?;
         let members = world.members().await?;
+        if let Some(primary) = world.state.primary {
+            // One that does not answer is none that answers and is stuck.
+            let disk = stuck::disk(&world, primary).await.unwrap_or_default();
+            stuck.store(disk.is_some(), Ordering::Relaxed);
+        }
         Ok(Some(members.into_iter().map(|number| view::server_of(&world, number)).collect()))
     }
 
@@ -138,20 +156,22 @@ impl Control {
         }
     }
 
-    async fn watch(&self) {
+    async fn watch(&self, stuck: Arc<AtomicBool>) {
         let now = Instant::now();
         let mut memory = Memory {
             wrong_since: None,
             next_attempt: now,
             pause: FIRST_PAUSE,
             last_words: String::new(),
+            looked_over: false,
             primary: self.recorded(),
+            stuck,
         };
         loop {
             tokio::time::sleep(TICK).await;
             let looks = self.look(&mut memory);
             let now = Instant::now();
-            if looks == Looks::Right {
+            if looks == Looks::Right && memory.looked_over {
                 (memory.wrong_since, memory.pause) = (None, FIRST_PAUSE);
                 memory.last_words.clear();
                 continue;
@@ -159,13 +179,16 @@ impl Control {
             let since = *memory.wrong_since.get_or_insert(now);
             let patience = match &looks {
                 Looks::Headless(_) => Duration::ZERO,
+                Looks::Stuck(_) => self.cluster.patience,
                 _ => WRONG_FOR,
             };
             if now < since + patience || now < memory.next_attempt {
                 continue;
             }
+            memory.looked_over = false;
             let done = match looks {
                 Looks::Headless(name) => self.behead(&mut memory, &name, since).await,
+                Looks::Stuck(name) => self.unstick(&mut memory, &name).await,
                 _ => self.mend(&mut memory).await,
             };
             self.note(&mut memory, done);
@@ -182,6 +205,7 @@ impl Control {
     fn note(&self, memory: &mut Memory, done: Result<(), ClusterError>) {
         match done {
             Ok(()) => {
+                memory.looked_over = true;
                 memory.pause = FIRST_PAUSE;
                 memory.next_attempt = Instant::now() + FIRST_PAUSE;
             }
@@ -217,6 +241,9 @@ impl Control {
                     memory.primary = Some((primary.config.name.clone(), primary.executed.clone()));
                 }
             }
+            if memory.stuck.load(Ordering::Relaxed) {
+                return Looks::Stuck(primary.config.name.clone());
+            }
             let all = topology.servers.iter().all(|server| server.health == Health::Usable);
             return if all { Looks::Right } else { Looks::Wrong };
         }
@@ -232,19 +259,20 @@ impl Control {
         }
     }
 
-    /// Takes the steps that `up` would take, but stops at once when the primary falls silent.
+    /// Takes the steps that `up` would take, but stops at once when the primary falls silent or is stuck.
     async fn mend(&self, memory: &mut Memory) -> Result<(), ClusterError> {
         let Some(mut world) = self.begin().await? else { return Ok(()) };
+        let headless = self.topology.load().primary().is_none();
         let silent = async {
             loop {
                 tokio::time::sleep(TICK).await;
-                if matches!(self.look(memory), Looks::Headless(_)) {
+                if matches!(self.look(memory), Looks::Headless(_) | Looks::Stuck(_)) {
                     return;
                 }
             }
         };
         tokio::select! {
-            done = Box::pin(mend_all(&mut world)) => done,
+            done = Box::pin(mend_all(&mut world, headless)) => done,
             () = silent => Ok(()),
         }
     }
@@ -278,6 +306,31 @@ impl Control {
             self.traffic.look();
             tokio::time::sleep(TICK).await;
         }
+        self.replace(&mut world, memory, Cause::Silent).await
+    }
+
+    /// The primary commits nothing until a person makes room on its disk: another takes its place.
+    async fn unstick(&self, memory: &mut Memory, name: &str) -> Result<(), ClusterError> {
+        let Some(mut world) = self.begin().await? else { return Ok(()) };
+        let disk = match world.state.primary.filter(|number| world.name(*number) == name) {
+            Some(primary) => stuck::disk(&world, primary).await?,
+            None => None,
+        };
+        memory.stuck.store(disk.is_some(), Ordering::Relaxed);
+        let Some(disk) = disk else { return Ok(()) };
+        tracing::warn!(primary = name, free = disk.free, size = disk.size, "its disk is full");
+        self.replace(&mut world, memory, Cause::Stuck).await?;
+        memory.stuck.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Another node takes the primary's place.
+    async fn replace(
+        &self,
+        world: &mut World,
+        memory: &Memory,
+        cause: Cause,
+    ) -> Result<(), ClusterError> {
         if !self.cluster.failover || world.members().await?.len() < 2 {
             let cause = "failover is switched off, or there is no replica".to_owned();
             return Err(ClusterError::NotMoved { cause });
@@ -285,7 +338,8 @@ impl Control {
         let last_seen = memory.primary.as_ref().and_then(|(_, executed)| executed.as_ref());
         let last_seen = last_seen.map(ToString::to_string).unwrap_or_default();
         let traffic = &*self.traffic;
-        let moved = Box::pin(failover::fail_over(&mut world, &last_seen, traffic, &Logged)).await?;
+        let moved = failover::fail_over(world, cause, &last_seen, traffic, &Logged);
+        let moved = Box::pin(moved).await?;
         tracing::warn!(from = moved.from, to = moved.to, lost = moved.lost, "failed over");
         Ok(())
     }
@@ -310,7 +364,10 @@ impl Control {
 
 /// Makes the cluster right. A primary that was replaced because it was dead may have transactions that
 /// reached no replica, so that no client heard of their success; it gets a new copy of the data.
-async fn mend_all(world: &mut World) -> Result<(), ClusterError> {
+async fn mend_all(world: &mut World, headless: bool) -> Result<(), ClusterError> {
+    if headless {
+        lead_first(world).await?;
+    }
     let done = provision::reconcile(world, &Logged).await;
     let deposed = world.state.deposed.map(|number| (number, world.name(number)));
     let done = match (done, deposed) {
@@ -326,6 +383,11 @@ async fn mend_all(world: &mut World) -> Result<(), ClusterError> {
             provision::take(world, Step::GiveUpData(number), &Logged).await?;
             provision::reconcile(world, &Logged).await
         }
+        // Threads that do not run although they were started: by what is wrong with them.
+        (Err(ClusterError::Replication { .. }), _) => {
+            repair::mend_found(world, None, &Logged).await?;
+            provision::reconcile(world, &Logged).await
+        }
         (done, _) => done,
     };
     done?;
@@ -333,4 +395,23 @@ async fn mend_all(world: &mut World) -> Result<(), ClusterError> {
         world.save().await?;
     }
     Ok(())
+}
+
+/// Lets the node that is written down take writes, where no server does and it answers: the others may take
+/// minutes to come, or never do. It was written down only after the one before it was closed.
+async fn lead_first(world: &mut World) -> Result<(), ClusterError> {
+    let Some(primary) = world.state.primary else { return Ok(()) };
+    let facts = Box::pin(world.look()).await?;
+    if plan::apparent_primary(&facts.seen(), Some(primary)) != Some(primary) {
+        return Ok(());
+    }
+    let node = facts.nodes.iter().find(|node| node.number == primary);
+    let Some(server) = node.and_then(|node| node.server.as_ref()) else { return Ok(()) };
+    if server.seen.source.is_some() {
+        provision::take(world, Step::Promote(primary), &Logged).await
+    } else if server.seen.read_only {
+        provision::take(world, Step::MakeWritable(primary), &Logged).await
+    } else {
+        Ok(())
+    }
 }

@@ -8,22 +8,20 @@
 
 mod connect;
 mod lock;
+mod network;
 mod output;
 mod run;
 mod snapshot;
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use bollard::Docker;
 use bollard::errors::Error;
 use bollard::models::{
-    ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, EndpointIpamConfig,
-    EndpointSettings, HealthConfig, HostConfig, Ipam, IpamConfig, Mount, MountType,
-    NetworkConnectRequest, NetworkCreateRequest, NetworkDisconnectRequest, NetworkingConfig,
-    PortBinding, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum, Volume,
-    VolumeCreateRequest,
+    ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, HealthConfig,
+    HostConfig, Ipam, IpamConfig, Mount, MountType, NetworkCreateRequest, PortBinding,
+    ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum, Volume, VolumeCreateRequest,
 };
 use bollard::query_parameters::{
     ContainerArchiveInfoOptionsBuilder, CreateContainerOptionsBuilder, CreateImageOptionsBuilder,
@@ -36,7 +34,7 @@ use futures_util::StreamExt as _;
 use super::error::ClusterError;
 use super::node::{
     ContainerSpec, DATA_DIR, DataMount, HOLDS_DATA, LABEL_CLUSTER, LABEL_DATA, LABEL_NODE,
-    LABEL_RECORD, LABEL_SPEC, MYSQL_PORT, STOP_SECONDS,
+    LABEL_RECORD, LABEL_SPEC, MYSQL_PORT, STOP_SECONDS, network_name,
 };
 use super::subnet::Subnet;
 pub(super) use connect::remote_host;
@@ -98,6 +96,8 @@ pub(super) struct Container {
     pub restarts: i64,
     /// The kernel killed it because memory ran out.
     pub out_of_memory: bool,
+    /// Somebody took it out of the cluster's network.
+    pub detached: bool,
 }
 
 impl Engine {
@@ -256,12 +256,13 @@ impl Engine {
         })
     }
 
-    /// Starts the container, or wakes it when it is paused; running already is fine. One that was cut off is put
-    /// back into the network, at its own address.
+    /// Starts the container, or wakes it when it is paused, in its network; running there already is fine.
     pub(super) async fn start(&self, spec: &ContainerSpec) -> Result<(), ClusterError> {
         let name = spec.name.as_str();
         self.wake(name).await?;
-        self.reconnect(spec).await?;
+        if self.container(name).await?.is_some_and(|seen| seen.detached) {
+            self.reconnect(spec).await?;
+        }
         self.docker.start_container(name, None).await.map_err(|error| {
             let text = cause(&error);
             if text.contains("port is already allocated") || text.contains("address already in use")
@@ -285,32 +286,6 @@ impl Engine {
         let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
         let removed = self.docker.remove_container(name, Some(options)).await;
         found_or_none(removed, || format!("removing container {name}")).map(|_| ())
-    }
-
-    /// Takes the container out of the network; out of it already, or gone, is fine.
-    pub(super) async fn disconnect(&self, network: &str, name: &str) -> Result<(), ClusterError> {
-        let request = NetworkDisconnectRequest { container: name.to_owned(), force: Some(true) };
-        match self.docker.disconnect_network(network, request).await {
-            Err(error) if cause(&error).contains("is not connected") => Ok(()),
-            done => found_or_none(done, || format!("cutting {name} off")).map(|_| ()),
-        }
-    }
-
-    async fn reconnect(&self, spec: &ContainerSpec) -> Result<(), ClusterError> {
-        let name = spec.name.as_str();
-        let doing = || format!("connecting {name} to the network");
-        let found = self.docker.inspect_container(name, None).await;
-        let Some(found) = found_or_none(found, doing)? else { return Ok(()) };
-        let networks = found.network_settings.and_then(|settings| settings.networks);
-        if networks.unwrap_or_default().contains_key(&spec.network) {
-            return Ok(());
-        }
-        let request = NetworkConnectRequest {
-            container: name.to_owned(),
-            endpoint_config: Some(fixed(spec.address)),
-        };
-        let connected = self.docker.connect_network(&spec.network, request).await;
-        connected.map_err(|error| refused(doing(), &error))
     }
 
     /// Kills what runs in the container, which stays; ended or gone already is fine.
@@ -442,10 +417,15 @@ fn network_seen(found: bollard::models::Network) -> Network {
 fn container_seen(found: ContainerInspectResponse) -> Container {
     let mut labels = found.config.and_then(|config| config.labels).unwrap_or_default();
     let state = found.state.unwrap_or_default();
+    let networks =
+        found.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
+    let cluster = labels.remove(LABEL_CLUSTER);
+    let network = cluster.as_deref().map(network_name);
     let health = state.health.and_then(|health| health.status).map(|status| status.to_string());
     Container {
         id: found.id.unwrap_or_default(),
-        cluster: labels.remove(LABEL_CLUSTER),
+        detached: network.is_some_and(|network| !networks.contains_key(&network)),
+        cluster,
         node: labels.remove(LABEL_NODE).and_then(|number| number.parse().ok()),
         spec: labels.remove(LABEL_SPEC),
         holds_data: labels.get(LABEL_DATA).is_some_and(|data| data == HOLDS_DATA),
@@ -493,7 +473,7 @@ fn create_body(spec: &ContainerSpec) -> ContainerCreateBody {
             mounts: mount(&spec.data).map(|mount| vec![mount]),
             ..HostConfig::default()
         }),
-        networking_config: Some(endpoint(&spec.network, spec.address)),
+        networking_config: Some(network::endpoint(&spec.network, spec.address)),
         ..ContainerCreateBody::default()
     }
 }
@@ -511,24 +491,6 @@ fn mount(data: &DataMount) -> Option<Mount> {
         typ: Some(typ),
         ..Mount::default()
     })
-}
-
-/// The container's place in the network.
-fn endpoint(network: &str, address: Ipv4Addr) -> NetworkingConfig {
-    NetworkingConfig {
-        endpoints_config: Some(HashMap::from([(network.to_owned(), fixed(address))])),
-    }
-}
-
-/// A fixed address.
-fn fixed(address: Ipv4Addr) -> EndpointSettings {
-    EndpointSettings {
-        ipam_config: Some(EndpointIpamConfig {
-            ipv4_address: Some(address.to_string()),
-            ..EndpointIpamConfig::default()
-        }),
-        ..EndpointSettings::default()
-    }
 }
 
 fn nanoseconds(time: Duration) -> i64 {

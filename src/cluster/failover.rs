@@ -37,6 +37,15 @@ pub struct Candidate {
     pub hears: bool,
 }
 
+/// Why the primary is to be replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// It does not answer Weir. Where a replica hears it, it lives.
+    Silent,
+    /// It answers and sends heartbeats, but commits nothing any more.
+    Stuck,
+}
+
 /// What to do about a primary that does not answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
@@ -78,13 +87,14 @@ pub struct FailedOver {
     pub lost: u64,
 }
 
-/// Replaces the primary, if the replicas agree that it is dead. `last_seen`: what the probes saw executed
+/// Replaces the primary, if it is silent only where the replicas agree that it is dead. `last_seen`: what the probes saw executed
 /// there, as text; what of it no replica has is lost, and said.
 ///
 /// # Errors
 /// Nobody took its place; each says why.
 pub(super) async fn fail_over(
     world: &mut World,
+    cause: Cause,
     last_seen: &str,
     traffic: &dyn Traffic,
     progress: &dyn Progress,
@@ -97,6 +107,9 @@ pub(super) async fn fail_over(
     let victim = world.engine.container(&world.name(old)).await?.map(|container| container.id);
     let _closed = Closed::close(traffic);
     let (mut replicas, unasked) = Box::pin(reach(world, old)).await?;
+    if cause == Cause::Stuck {
+        replicas.iter_mut().for_each(|(candidate, _)| candidate.hears = false);
+    }
     check_that_it_is_dead(world, old, &replicas)?;
     check_that_nothing_is_elsewhere(world, old, last_seen, &replicas, &unasked)?;
     progress.begin(&format!("cut {} off", world.name(old)));
@@ -111,6 +124,7 @@ pub(super) async fn fail_over(
         candidate.has = everything(client).await?;
         candidate.hears = false;
     }
+    tracing::debug!(primary = world.name(old), "it is cut off, and nobody receives any more");
     let candidates: Vec<Candidate> = replicas.iter().map(|(seen, _)| seen.clone()).collect();
     let Decision::Promote(new) = decide(&candidates) else {
         return Err(ClusterError::Undecided(
@@ -125,10 +139,12 @@ pub(super) async fn fail_over(
         let name = world.name(new);
         return Err(refuse(format!("{name} could not apply {left} transactions that it received")));
     }
+    tracing::debug!(node = world.name(new), "it has applied all that it received");
     let lost = lost(&mut leader, last_seen).await?;
     world.state.deposed = Some(old);
     promote::record(world, new).await?;
     let followed = lead(world, new, &mut leader, &mut replicas).await?;
+    tracing::debug!(node = world.name(new), "it takes writes, and the others follow it");
     promote::until_seen(traffic, &world.name(new)).await;
     progress.end();
     for error in followed {
@@ -264,6 +280,7 @@ async fn everything(client: &mut Client) -> Result<GtidSet, ClusterError> {
 /// state it is in; then the container, killed. Its data stays.
 async fn fence(world: &World, container: &str) -> Result<(), ClusterError> {
     world.engine.disconnect(&super::node::network_name(&world.cluster.name), container).await?;
+    tracing::debug!(container, "it is out of the network");
     world.engine.wake(container).await?;
     if world.engine.container(container).await?.is_some_and(|container| container.holds_data) {
         return world.engine.kill(container).await;

@@ -9,7 +9,7 @@
 //! | `provision`, `replication`, `clone` | take the steps |
 //! | `switchover`, `failover`, `promote` | move the primary; `traffic` is what they ask of the proxy |
 //! | `group` | where the servers elect the primary themselves: plan, steps, switchover |
-//! | `control` | does what is needed while Weir serves |
+//! | `control` | does what is needed while Weir serves; `stuck` notices a primary that cannot commit |
 //! | `keep` | saves what only one server has, before its data is given up |
 //! | `nodes` | removes, replaces, copies anew, restarts one node |
 //! | `options` | has mysqld judge its options before it runs with them |
@@ -53,6 +53,7 @@ mod server;
 pub mod snapshot;
 mod sql;
 mod state;
+mod stuck;
 mod subnet;
 mod switchover;
 #[cfg(test)]

@@ -211,7 +211,7 @@ pub struct NodeSeen {
 pub enum Life {
     #[default]
     Missing,
-    /// Created, exited, paused or dead.
+    /// Created, exited, paused, dead, or not in the cluster's network.
     Stopped,
     /// Running, or being restarted by the engine.
     Running,

@@ -25,7 +25,9 @@ pub(super) async fn record(world: &mut World, primary: u32) -> Result<(), Cluste
         world.state.primary = Some(primary);
         world.state.epoch += 1;
     }
-    world.save().await
+    world.save().await?;
+    tracing::debug!(node = world.name(primary), "it is written down as the primary");
+    Ok(())
 }
 
 /// Ends the replication of a node that has executed all that it received, and lets it take writes.

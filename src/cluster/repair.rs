@@ -85,6 +85,17 @@ async fn repair_in(
         Some(name) => Some(number_of(world, name).await?),
         None => None,
     };
+    mend_found(world, only, progress).await?;
+    look(world).await
+}
+
+/// What is safe, by what was found, on one node or on all: one that resists does not keep the others from being
+/// mended.
+pub(super) async fn mend_found(
+    world: &mut World,
+    only: Option<u32>,
+    progress: &dyn Progress,
+) -> Result<(), ClusterError> {
     let is_meant = |number: u32| only.is_none_or(|only| only == number);
     let wanted = |step: Step| is_wanted(step) && concerns(step).is_none_or(is_meant);
     let facts = provision::reconcile_where(world, progress, &wanted).await?;
@@ -94,7 +105,7 @@ async fn repair_in(
             mend_threads(world, number, primary, &found.findings, progress).await;
         }
     }
-    look(world).await
+    Ok(())
 }
 
 /// The transaction that `node` stopped at, for a person to judge.

@@ -296,9 +296,18 @@ async fn catch_up(
 ) -> Result<(), ClusterError> {
     let executed = executed(world, source).await?;
     progress.detail("catching up");
-    if !has_executed(client, &executed, CATCH_UP_SECONDS).await? {
-        progress.note(&format!("{} is still catching up", world.name(number)));
+    for _ in 0..CATCH_UP_SECONDS {
+        if has_executed(client, &executed, 1).await? {
+            return Ok(());
+        }
+        // What stopped it before may stop it a moment after its start.
+        let status = server::replication(client).await?;
+        if let Some(status) = status.filter(|seen| seen.applier == "No" && !seen.error.is_empty()) {
+            let (node, from) = (world.name(number), world.name(source));
+            return Err(ClusterError::Replication { node, from, cause: status.error });
+        }
     }
+    progress.note(&format!("{} is still catching up", world.name(number)));
     Ok(())
 }
 

@@ -201,12 +201,14 @@ async fn hand_over(
     let closed = Closed::close(traffic);
     let started = Instant::now();
     until_nobody_is_inside(traffic).await?;
+    tracing::debug!("writes are held, and none is under way");
     world.check().await?;
     if let Err(error) = close_old(cast).await {
         // Its connection may be out of step after an error: a new one opens it again.
         reopen(world, cast.old).await;
         return Err(error);
     }
+    tracing::debug!(node = world.name(cast.new), "it has executed everything");
     promote::record(world, cast.new).await?;
     let source = world.name(cast.new);
     let password = world.state.replication.clone();
@@ -216,6 +218,7 @@ async fn hand_over(
     let follow = futures_util::future::join_all(follow);
     let (promoted, followed) = tokio::join!(promote::promote(world, &mut cast.new_client), follow);
     promoted?;
+    tracing::debug!(node = source, "it takes writes, and the others follow it");
     promote::until_seen(traffic, &source).await;
     drop(closed);
     let held = started.elapsed();
@@ -247,6 +250,7 @@ async fn close_old(cast: &mut Cast) -> Result<(), ClusterError> {
     cast.old_client.run(&format!("SET SESSION lock_wait_timeout = {CLOSE_SECONDS}"), doing).await?;
     end_openers(&mut cast.old_client).await?;
     cast.old_client.run("SET GLOBAL super_read_only = ON", doing).await?;
+    tracing::debug!(node = cast.old_client.node(), "it takes no more writes");
     if wait_for(cast, LAST_SECONDS).await? {
         return Ok(());
     }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::{Cluster, Data, Secret};
 
@@ -18,6 +19,10 @@ use super::snapshot;
 use super::sql::{Client, Login, NoLogin};
 use super::state::State;
 use super::subnet::Subnet;
+
+/// For all that a server is asked in one look. One that lets root in and then says nothing, as with a full
+/// disk, must not hide the others.
+const LOOK_LIMIT: Duration = Duration::from_secs(10);
 
 /// The cluster that is wanted, and the means to reach the one that is there.
 #[derive(Debug)]
@@ -365,11 +370,24 @@ impl World {
     /// `None` when it does not answer (yet), which waiting for it will make clear.
     async fn look_at_server(&self, number: u32) -> Result<Option<Server>, ClusterError> {
         let Some(accounts) = self.accounts() else { return Ok(None) };
-        let mut client = match self.root(number).await {
+        let client = match self.root(number).await {
             Ok(client) => client,
             Err(NoLogin::Denied(cause)) => return Err(self.denied(number, cause)),
             Err(NoLogin::Unreachable(_)) => return Ok(None),
         };
+        let asked = Box::pin(self.ask_server(number, client, &accounts));
+        match tokio::time::timeout(LOOK_LIMIT, asked).await {
+            Ok(server) => server.map(Some),
+            Err(_elapsed) => Ok(None),
+        }
+    }
+
+    async fn ask_server(
+        &self,
+        number: u32,
+        mut client: Client,
+        accounts: &Accounts,
+    ) -> Result<Server, ClusterError> {
         let name = self.name(number);
         let node_of = |host: &str| node::number(&self.cluster.name, host);
         let mut server = server::look(&mut client, &name, &accounts, &node_of).await?;
@@ -381,7 +399,7 @@ impl World {
         }
         client.close().await;
         server.seen.accounts = server.seen.accounts && self.passwords_work(number).await;
-        Ok(Some(server))
+        Ok(server)
     }
 
     async fn has_semi_sync_files(
@@ -481,7 +499,7 @@ impl Facts {
 
 fn life(container: &Container) -> Life {
     match container.status.as_str() {
-        "running" | "restarting" => Life::Running,
+        "running" | "restarting" if !container.detached => Life::Running,
         _ => Life::Stopped,
     }
 }

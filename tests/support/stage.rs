@@ -1,9 +1,10 @@
 //! A managed cluster behind a Weir that serves, made and asked by the program itself, as by an operator.
 
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable as _;
@@ -24,7 +25,9 @@ pub(crate) struct Stage {
     dir: TempDir,
     pub(crate) name: String,
     pub(crate) port: u16,
-    pub(crate) weir: Option<Child>,
+    weir: Option<Arc<Mutex<Child>>>,
+    /// Words at which Weir is killed as soon as they are in its log, once.
+    pub(crate) trap: Arc<Mutex<Option<String>>>,
 }
 
 impl Stage {
@@ -40,7 +43,7 @@ impl Stage {
              [cluster]\nname = \"{name}\"\nport_base = {base}\nmemory_mb = 64\n{settings}"
         );
         std::fs::write(dir.path().join("proxy.toml"), text).unwrap();
-        let mut stage = Self { dir, name, port, weir: None };
+        let mut stage = Self { dir, name, port, weir: None, trap: Arc::default() };
         stage.weir(&["cluster", "up"]);
         stage.serve();
         stage
@@ -65,10 +68,32 @@ impl Stage {
     }
 
     pub(crate) fn serve(&mut self) {
-        let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
+        let mut log = File::options().create(true).append(true).open(self.path("log")).unwrap();
         let mut command = self.command(&["serve"]);
-        command.env("WEIR_LOG", "info").stderr(log).stdout(Stdio::null());
-        self.weir = Some(command.spawn().unwrap());
+        command.env("WEIR_LOG", "info,weir::cluster=debug");
+        let mut weir = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let said = BufReader::new(weir.stderr.take().unwrap());
+        let weir = Arc::new(Mutex::new(weir));
+        self.weir = Some(Arc::clone(&weir));
+        let trap = Arc::clone(&self.trap);
+        std::thread::spawn(move || {
+            for line in said.split(b'\n').map_while(Result::ok) {
+                let line = String::from_utf8_lossy(&line);
+                if trap.lock().unwrap().take_if(|words| line.contains(words.as_str())).is_some() {
+                    weir.lock().unwrap().kill().unwrap();
+                }
+                writeln!(log, "{line}").unwrap();
+            }
+        });
+    }
+
+    /// As a power cut would: without a word.
+    pub(crate) fn kill_weir(&mut self) {
+        if let Some(weir) = self.weir.take() {
+            let mut weir = weir.lock().unwrap();
+            let _was_gone = weir.kill();
+            weir.wait().unwrap();
+        }
     }
 
     pub(crate) fn log(&self) -> String {
@@ -86,8 +111,13 @@ impl Stage {
         primary.unwrap_or_else(|| panic!("{status}"))["name"].as_str().unwrap().to_owned()
     }
 
+    /// With the generated passwords.
+    pub(crate) fn state(&self) -> State {
+        State::load(&self.path("state"), &self.name).unwrap().unwrap()
+    }
+
     pub(crate) fn application(&self) -> OptsBuilder {
-        let state = State::load(&self.path("state"), &self.name).unwrap().unwrap();
+        let state = self.state();
         OptsBuilder::default()
             .ip_or_hostname("127.0.0.1")
             .prefer_socket(false)
@@ -111,7 +141,9 @@ impl Stage {
             let done = self.command(&["cluster", "status", "--json"]).output().unwrap();
             last = String::from_utf8_lossy(&done.stdout).into_owned();
             let status: serde_json::Value = serde_json::from_slice(&done.stdout).ok()?;
-            let right = status["problems"].as_array()?.is_empty();
+            let right = ["problems", "findings"]
+                .iter()
+                .all(|key| status[*key].as_array().is_some_and(Vec::is_empty));
             let running = status["nodes"].as_array()?.iter().all(|node| {
                 node["role"] == "primary" || node["replication"]["behind_transactions"] == 0
             });
@@ -136,17 +168,7 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        if let Some(mut weir) = self.weir.take() {
-            let _ = weir.kill();
-            let _ = weir.wait();
-        }
+        self.kill_weir();
         let _ = self.command(&["cluster", "destroy", "--yes"]).output();
     }
-}
-
-/// Adds a line to the table of what faults cost.
-pub(crate) fn report(line: &str) {
-    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("faults.md");
-    let mut file = File::options().create(true).append(true).open(path).unwrap();
-    writeln!(file, "{line}").unwrap();
 }

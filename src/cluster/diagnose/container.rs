@@ -31,6 +31,12 @@ pub(super) fn look(node: &Symptoms, limits: Limits, findings: &mut Vec<Finding>)
             repair(name, "starts it"),
             Safe::Start,
         )),
+        _ if container.detached => Some((
+            Kind::CutOff,
+            format!("{name} was taken out of the cluster's network, so nobody reaches its server"),
+            repair(name, "puts it back"),
+            Safe::Start,
+        )),
         _ if node.server.is_none() => Some(silent(node, container, is_full)),
         _ if container.health == "unhealthy" => Some((
             Kind::ContainerUnhealthy,

@@ -45,6 +45,8 @@ pub enum Kind {
     ContainerRestarting,
     ContainerPaused,
     ContainerUnhealthy,
+    /// The container runs outside of the cluster's network.
+    CutOff,
     /// InnoDB goes through its log after a crash; a restart would make it begin anew.
     Recovering,
     /// The container runs, the server lets nobody in.
@@ -89,6 +91,7 @@ impl Kind {
             Self::ContainerRestarting => "container-restarting",
             Self::ContainerPaused => "container-paused",
             Self::ContainerUnhealthy => "container-unhealthy",
+            Self::CutOff => "cut-off",
             Self::Recovering => "recovering",
             Self::ServerSilent => "server-silent",
             Self::DiskFull => "disk-full",

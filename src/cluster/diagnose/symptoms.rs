@@ -29,6 +29,8 @@ pub(crate) struct ContainerSymptoms {
     pub restarts: i64,
     /// The kernel killed it for memory.
     pub out_of_memory: bool,
+    /// It is not in the cluster's network.
+    pub detached: bool,
 }
 
 /// Room on a disk, bytes.

@@ -149,6 +149,8 @@ fn containers() {
     check(all_gone, Kind::VolumeMissing, Safe::Start, &["neither container nor data"]);
     let paused = without_server("paused", |_| ());
     check(paused, Kind::ContainerPaused, Safe::Start, &["paused"]);
+    let cut_off = without_server("running", |seen| seen.detached = true);
+    check(cut_off, Kind::CutOff, Safe::Start, &["taken out of the cluster's network"]);
     let stopped = without_server("exited", |_| ());
     check(stopped, Kind::ContainerExited, Safe::Start, &["stopped in order (exit code 0)"]);
     let killed = without_server("exited", |seen| seen.exit_code = 137);

@@ -117,7 +117,7 @@ async fn examine_node(world: &World, node: &NodeFacts, before: Option<&GtidSet>)
     let mut lag = None;
     let status = symptoms.container.as_ref().map(|container| container.status.clone());
     if status.as_deref() == Some("running") {
-        symptoms.disk = disk(world, node).await;
+        symptoms.disk = disk(world, node.number).await;
         match ask_server(world, node.number, before).await {
             Ok((server, facts)) => (symptoms.server, lag) = (Some(server), facts),
             Err(refusal) => symptoms.refusal = Some(refusal),
@@ -163,6 +163,7 @@ fn engine_symptoms(world: &World, node: &NodeFacts) -> Symptoms {
         exit_code: container.exit_code,
         restarts: container.restarts,
         out_of_memory: container.out_of_memory,
+        detached: container.detached,
     });
     Symptoms {
         name: world.name(node.number),
@@ -174,10 +175,10 @@ fn engine_symptoms(world: &World, node: &NodeFacts) -> Symptoms {
 }
 
 /// Room on the disk of the data directory; `None` where the container cannot tell.
-async fn disk(world: &World, node: &NodeFacts) -> Option<Disk> {
-    let name = world.name(node.number);
-    let command = ["df", "-B1", "--output=avail,size", data_dir(&node.place)];
-    let output = tokio::time::timeout(DISK_LIMIT, world.engine.output(&name, &command)).await;
+pub(super) async fn disk(world: &World, number: u32) -> Option<Disk> {
+    let command = ["df", "-B1", "--output=avail,size", data_dir(world.place(number))];
+    let name = &world.name(number);
+    let output = tokio::time::timeout(DISK_LIMIT, world.engine.output(name, &command)).await;
     let text = match output {
         Ok(Ok(text)) => text,
         Ok(Err(error)) => {

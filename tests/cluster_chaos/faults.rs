@@ -1,0 +1,264 @@
+//! What is done to a cluster that works, and how it has to end.
+
+use std::time::{Duration, Instant};
+
+use mysql_async::prelude::Queryable as _;
+
+use super::docker::docker;
+use super::ground::Ground;
+use super::wait::until;
+use super::writers::{RECOVERY_LIMIT, WRITERS, Writers, check_rows};
+
+/// How long a trouble may take to be named.
+const NAMED_LIMIT: Duration = Duration::from_secs(60);
+/// How long Weir may take to come to the step that it is killed at.
+const TRAP_LIMIT: Duration = Duration::from_secs(60);
+/// Bytes of the relay log's end that are made nonsense, and how far from the end.
+const DAMAGE: &str = "f=$(ls -t /var/lib/mysql/relay.[0-9]* | head -1); \
+                      printf '\\377%.0s' $(seq 64) | \
+                      dd of=$f bs=1 seek=$(($(stat -c %s $f) - 2000)) conv=notrunc";
+
+/// What Weir says in its log as a switchover goes on: it is killed at each.
+pub(crate) const SWITCHOVER: [&str; 5] = [
+    "writes are held, and none is under way",
+    "it takes no more writes",
+    "it has executed everything",
+    "it is written down as the primary",
+    "it takes writes, and the others follow it",
+];
+
+/// The same of a failover.
+pub(crate) const FAILOVER: [&str; 7] = [
+    "the primary does not answer",
+    "it is out of the network",
+    "it is cut off, and nobody receives any more",
+    "it has applied all that it received",
+    "it is written down as the primary",
+    "it takes writes, and the others follow it",
+    "failed over",
+];
+
+/// One fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Fault {
+    PrimaryKilled,
+    PrimaryFrozen,
+    PrimaryCutOff,
+    PrimaryRemoved,
+    PrimaryDiskFull,
+    ReplicaKilled,
+    ReplicaFrozen,
+    ReplicaCutOff,
+    ReplicaWiped,
+    ReplicaRelayLogDamaged,
+    ReplicaDiskFull,
+    EngineRestarted,
+    WeirKilled,
+    /// In a switchover, at a step.
+    WeirKilledMoving(&'static str),
+    /// In a failover, at a step.
+    WeirKilledReplacing(&'static str),
+}
+
+use Fault::*;
+
+/// Without those of [`SWITCHOVER`] and [`FAILOVER`].
+pub(crate) const PLAIN: [Fault; 13] = [
+    PrimaryKilled,
+    PrimaryFrozen,
+    PrimaryCutOff,
+    PrimaryRemoved,
+    PrimaryDiskFull,
+    ReplicaKilled,
+    ReplicaFrozen,
+    ReplicaCutOff,
+    ReplicaWiped,
+    ReplicaRelayLogDamaged,
+    ReplicaDiskFull,
+    EngineRestarted,
+    WeirKilled,
+];
+
+/// How a fault ended.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) fault: Fault,
+    /// The primary is another node than before.
+    pub(crate) moved: bool,
+    /// Statements that failed, also those that found no Weir to connect to.
+    pub(crate) errors: usize,
+    /// From the fault until writes were acknowledged.
+    pub(crate) writes: Duration,
+    /// From the fault, or from when there was room again, until nothing was left to do.
+    pub(crate) whole: Duration,
+}
+
+impl Fault {
+    /// In the words of the table.
+    pub(crate) fn name(self) -> String {
+        let words = match self {
+            PrimaryKilled => "primary: container killed",
+            PrimaryFrozen => "primary: container frozen",
+            PrimaryCutOff => "primary: cut off from the network",
+            PrimaryRemoved => "primary: container removed",
+            PrimaryDiskFull => "primary: disk full",
+            ReplicaKilled => "replica: container killed",
+            ReplicaFrozen => "replica: container frozen",
+            ReplicaCutOff => "replica: cut off from the network",
+            ReplicaWiped => "replica: container and volume removed",
+            ReplicaRelayLogDamaged => "replica: relay log damaged",
+            ReplicaDiskFull => "replica: disk full",
+            EngineRestarted => "engine restarted, with all containers",
+            WeirKilled => "Weir killed and started again",
+            WeirKilledMoving(step) => return format!("Weir killed in a switchover: \"{step}\""),
+            WeirKilledReplacing(step) => return format!("Weir killed in a failover: \"{step}\""),
+        };
+        words.to_owned()
+    }
+
+    /// Makes the fault while clients write, waits until all is well again, and checks the rows.
+    pub(crate) async fn run(self, ground: &mut Ground) -> Outcome {
+        self.prepare(ground);
+        let writers = Writers::start(&ground.stage).await;
+        let before = ground.stage.primary();
+        let started = Instant::now();
+        self.inject(ground, &before).await;
+        writers.goes_on().await;
+        let writes = started.elapsed();
+        let mut since = started;
+        if let Some(node) = self.full(ground, &before) {
+            named(ground, &format!("the disk of {node} ")).await;
+            ground.make_room();
+            since = Instant::now();
+        }
+        let errors = writers.errors();
+        if !self.ends_weir() {
+            assert!(errors.len() <= 2 * usize::try_from(WRITERS).unwrap(), "{self:?}: {errors:?}");
+        }
+        let acknowledged = writers.finish().await;
+        ground.stage.whole().await;
+        let whole = since.elapsed();
+        check_rows(&ground.stage, &acknowledged).await;
+        let mut conn = ground.stage.through_weir().await;
+        conn.query_drop("TRUNCATE TABLE written").await.unwrap();
+        conn.disconnect().await.unwrap();
+        let moved = ground.stage.primary() != before;
+        let outcome = Outcome { fault: self, moved, errors: errors.len(), writes, whole };
+        eprintln!("{outcome:?}");
+        outcome
+    }
+
+    /// The node whose disk it fills.
+    fn full(self, ground: &Ground, primary: &str) -> Option<String> {
+        let small = ground.small();
+        let is_primary = small == primary;
+        matches!((self, is_primary), (PrimaryDiskFull, true) | (ReplicaDiskFull, false))
+            .then_some(small)
+    }
+
+    /// Whether clients lose their connections.
+    pub(crate) fn ends_weir(self) -> bool {
+        matches!(self, WeirKilled | WeirKilledMoving(_) | WeirKilledReplacing(_))
+    }
+
+    /// The small disk is at the right node.
+    fn prepare(self, ground: &Ground) {
+        let small = ground.small();
+        let is_primary = ground.stage.primary() == small;
+        match self {
+            PrimaryDiskFull if !is_primary => {
+                ground.stage.weir(&["cluster", "switchover", &small]);
+            }
+            ReplicaDiskFull if is_primary => {
+                ground.stage.weir(&["cluster", "switchover"]);
+            }
+            _ => {}
+        }
+    }
+
+    async fn inject(self, ground: &mut Ground, primary: &str) {
+        match self {
+            PrimaryKilled => drop(docker(&["kill", primary])),
+            PrimaryFrozen => drop(docker(&["pause", primary])),
+            PrimaryCutOff => {
+                docker(&["network", "disconnect", &ground.stage.name, primary]);
+            }
+            PrimaryRemoved => drop(docker(&["rm", "--force", primary])),
+            PrimaryDiskFull | ReplicaDiskFull => ground.fill(),
+            ReplicaKilled => drop(docker(&["kill", &ground.replica()])),
+            ReplicaFrozen => drop(docker(&["pause", &ground.replica()])),
+            ReplicaCutOff => {
+                docker(&["network", "disconnect", &ground.stage.name, &ground.replica()]);
+            }
+            ReplicaWiped => {
+                let replica = ground.replica();
+                docker(&["rm", "--force", &replica]);
+                docker(&["volume", "rm", &replica]);
+            }
+            ReplicaRelayLogDamaged => damage_relay_log(ground).await,
+            EngineRestarted => restart_engine(ground).await,
+            WeirKilled => {
+                ground.stage.kill_weir();
+                ground.stage.serve();
+            }
+            WeirKilledMoving(step) => {
+                ground.stage.trap.lock().unwrap().replace(step.to_owned());
+                // It hears of the end of Weir, or was quicker.
+                let _answer = ground.stage.command(&["cluster", "switchover"]).output().unwrap();
+                sprung(ground).await;
+            }
+            WeirKilledReplacing(step) => {
+                ground.stage.trap.lock().unwrap().replace(step.to_owned());
+                // A container that was only killed would be started again, and come back in time.
+                docker(&["rm", "--force", primary]);
+                sprung(ground).await;
+            }
+        }
+    }
+}
+
+/// Waits until Weir has come to its step and is gone, and starts it again.
+async fn sprung(ground: &mut Ground) {
+    let trap = std::sync::Arc::clone(&ground.stage.trap);
+    until(TRAP_LIMIT, "Weir to come to the step", async || {
+        trap.lock().unwrap().is_none().then_some(())
+    })
+    .await;
+    ground.stage.kill_weir();
+    ground.stage.serve();
+}
+
+/// What the applier has not read yet becomes nonsense. The applier stands still for a moment before, so that
+/// there is something; Weir starts it again.
+async fn damage_relay_log(ground: &Ground) {
+    let replica = ground.replica();
+    ground.run(&replica, &["STOP REPLICA SQL_THREAD"]).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    docker(&["exec", &replica, "sh", "-c", DAMAGE]);
+    let words = format!("make {replica} replicate from");
+    let before = ground.stage.log().matches(&words).count();
+    until(RECOVERY_LIMIT, "the relay log to be fetched again", async || {
+        (ground.stage.log().matches(&words).count() > before).then_some(())
+    })
+    .await;
+}
+
+/// The engine is away; it takes its containers with it and brings them back.
+async fn restart_engine(ground: &mut Ground) {
+    let status = ground.stage.status();
+    let nodes = status["nodes"].as_array().unwrap();
+    let names: Vec<&str> = nodes.iter().map(|node| node["name"].as_str().unwrap()).collect();
+    ground.engine.close().await;
+    docker(&[&["stop"], names.as_slice()].concat());
+    docker(&[&["start"], names.as_slice()].concat());
+    ground.engine.reopen();
+}
+
+/// Waits until `weir cluster status` says it.
+async fn named(ground: &Ground, words: &str) {
+    until(NAMED_LIMIT, &format!("status to say: {words}"), async || {
+        let said = ground.stage.command(&["cluster", "status"]).output().unwrap();
+        String::from_utf8_lossy(&said.stdout).contains(words).then_some(())
+    })
+    .await;
+}

@@ -1,0 +1,111 @@
+//! Everything breaks, one thing after the other, while clients write through a Weir that serves; each time the
+//! cluster is whole again by itself, and every acknowledged row is there once, on every server. A full disk needs
+//! somebody to make room: then `weir cluster status` says so.
+//!
+//! Needs an engine and the image (`make test` sees to both). With `SOAK_MINUTES` (`make soak`) all faults are
+//! made in a random order until the time is over; `SOAK_SEED` gives the order of an earlier run.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "helpers of tests: a failure is the test's failure"
+)]
+
+#[path = "../support/docker.rs"]
+mod docker;
+mod engine;
+mod faults;
+mod ground;
+#[path = "../support/ports.rs"]
+mod ports;
+#[path = "../support/stage.rs"]
+mod stage;
+mod table;
+#[path = "../support/wait.rs"]
+mod wait;
+#[path = "../support/writers.rs"]
+mod writers;
+
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+use faults::{FAILOVER, Fault, Outcome, PLAIN, SWITCHOVER};
+use ground::Ground;
+
+/// What the short form makes, beside what Weir is killed at; other faults of the primary are in
+/// `cluster_moves`.
+const SHORT: [Fault; 5] = [
+    Fault::ReplicaRelayLogDamaged,
+    Fault::ReplicaWiped,
+    Fault::ReplicaDiskFull,
+    Fault::EngineRestarted,
+    Fault::PrimaryDiskFull,
+];
+/// Steps of a failover at which the short form kills Weir: cut off, decided, written down.
+const SHORT_FAILOVER: [usize; 3] = [1, 3, 4];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn faults_end_in_a_whole_cluster() {
+    let mut ground = Ground::make("fault").await;
+    let minutes = std::env::var("SOAK_MINUTES").ok().map(|text| text.parse::<u64>().unwrap());
+    let Some(minutes) = minutes else {
+        for fault in SHORT {
+            fault.run(&mut ground).await;
+        }
+        return;
+    };
+    let outcomes = soak(&mut ground, Duration::from_secs(60 * minutes)).await;
+    let table = table::table(&outcomes);
+    eprintln!("{table}");
+    table::publish(&Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/cluster.md"), &table);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn weir_killed_at_any_step_of_a_move_finishes_it_or_takes_it_back() {
+    let mut ground = Ground::make("step").await;
+    for step in SWITCHOVER {
+        Fault::WeirKilledMoving(step).run(&mut ground).await;
+    }
+    for step in SHORT_FAILOVER {
+        Fault::WeirKilledReplacing(FAILOVER[step]).run(&mut ground).await;
+    }
+}
+
+/// All faults, in another order every round.
+async fn soak(ground: &mut Ground, time: Duration) -> Vec<Outcome> {
+    let seed = std::env::var("SOAK_SEED").ok().map_or_else(
+        || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs(),
+        |text| text.parse().unwrap(),
+    );
+    eprintln!("SOAK_SEED={seed}");
+    let mut faults: Vec<Fault> = PLAIN
+        .into_iter()
+        .chain(SWITCHOVER.map(Fault::WeirKilledMoving))
+        .chain(FAILOVER.map(Fault::WeirKilledReplacing))
+        .collect();
+    let mut chance = seed.max(1);
+    let (started, mut outcomes) = (Instant::now(), Vec::new());
+    while started.elapsed() < time {
+        for last in (1..faults.len()).rev() {
+            faults.swap(last, random(&mut chance) % (last + 1));
+        }
+        for fault in &faults {
+            if started.elapsed() >= time {
+                break;
+            }
+            outcomes.push(fault.run(ground).await);
+            ground.forget_old_logs().await;
+        }
+    }
+    outcomes
+}
+
+/// Marsaglia's xorshift, 64 bits.
+fn random(state: &mut u64) -> usize {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    usize::try_from(*state >> 33).unwrap()
+}
