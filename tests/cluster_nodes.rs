@@ -54,6 +54,8 @@ impl Fixture {
             port_base: stripe + OFFSET.fetch_add(10, Ordering::Relaxed),
             options: Vec::new(),
             buffer_pool_mb: 64,
+            replication: Default::default(),
+            copy: Default::default(),
         };
         Self { wanted, dir: tempfile::tempdir().unwrap() }
     }

@@ -5,6 +5,8 @@
 //! anybody takes its place; the replica with the most transactions executes all it received; it is
 //! written down; then it may be written to. The old primary's volume stays.
 
+mod by_position;
+
 use std::time::Duration;
 
 use crate::gtid::GtidSet;
@@ -104,6 +106,9 @@ pub(super) async fn fail_over(
         candidate.has = everything(client).await?;
         candidate.hears = false;
     }
+    if world.by_position() {
+        return Box::pin(by_position::take_over(world, old, replicas, traffic, progress)).await;
+    }
     let candidates: Vec<Candidate> = replicas.iter().map(|(seen, _)| seen.clone()).collect();
     let Decision::Promote(new) = decide(&candidates) else {
         return Err(ClusterError::Undecided(
@@ -113,7 +118,7 @@ pub(super) async fn fail_over(
     let place = replicas.iter().position(|(seen, _)| seen.node == new);
     let (_, mut leader) = replicas.swap_remove(place.unwrap_or_default());
     progress.begin(&format!("make {} the primary", world.name(new)));
-    let left = promote::drain(&mut leader, DRAIN_LIMIT).await?;
+    let left = promote::drain(&mut leader, DRAIN_LIMIT, false).await?;
     if left > 0 {
         let name = world.name(new);
         return Err(refuse(format!("{name} could not apply {left} transactions that it received")));
@@ -121,7 +126,7 @@ pub(super) async fn fail_over(
     let lost = lost(&mut leader, last_seen).await?;
     world.state.deposed = Some(old);
     promote::record(world, new)?;
-    let followed = lead(world, new, &mut leader, &mut replicas).await?;
+    let followed = lead(world, new, &mut leader, &mut replicas, None).await?;
     promote::until_seen(traffic, &world.name(new)).await;
     progress.end();
     for error in followed {
@@ -161,11 +166,13 @@ async fn lead(
     new: u32,
     leader: &mut Client,
     others: &mut [(Candidate, Client)],
+    from: promote::From<'_>,
 ) -> Result<Vec<ClusterError>, ClusterError> {
     let has_tls = server::has_tls(leader).await?;
     let (source, password) = (world.name(new), world.state.replication.clone());
-    let follow =
-        others.iter_mut().map(|(_, client)| promote::repoint(client, &source, &password, has_tls));
+    let follow = others
+        .iter_mut()
+        .map(|(_, client)| promote::repoint(client, &source, &password, has_tls, from));
     let follow = futures_util::future::join_all(follow);
     let (promoted, followed) =
         tokio::join!(promote::promote(leader, world.cluster.semi_sync), follow);

@@ -6,7 +6,7 @@
 //! | file | does |
 //! |---|---|
 //! | `plan` | the difference as named steps; pure |
-//! | `provision`, `replication`, `clone` | take the steps |
+//! | `provision`, `replication`, `clone`, `dump` | take the steps |
 //! | `switchover`, `failover`, `promote` | move the primary; `traffic` is what they ask of the proxy |
 //! | `control` | does what is needed while Weir serves |
 //! | `keep` | saves what only one server has, before its data is given up |
@@ -18,6 +18,7 @@
 //! | `repair` | mends |
 //! | `node`, `subnet`, `accounts`, `archive` | what things are made of; pure |
 //! | `docker` | the engine; the only file that names bollard |
+//! | `position` | how far servers have come, with GTIDs or without |
 //! | `sql` | one connection to one server |
 //! | `state` | the file with the generated passwords |
 //! | `snapshot` | images of the data, and writable copies of them |
@@ -29,6 +30,7 @@ mod clone;
 mod control;
 mod diagnose;
 mod docker;
+mod dump;
 mod error;
 mod examine;
 pub mod failover;
@@ -38,6 +40,7 @@ mod node;
 mod nodes;
 mod options;
 pub mod plan;
+mod position;
 mod progress;
 mod promote;
 mod provision;

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
-use crate::config::Cluster;
+use crate::config::{Cluster, Replication};
 
 use super::state::State;
 use super::subnet::Subnet;
@@ -131,13 +131,17 @@ pub(super) fn command(cluster: &Cluster, state: &State, number: u32) -> Vec<Stri
         value => format!("--{key}={value}"),
     }));
     let id = state.server_id_base.saturating_add(number).saturating_sub(1);
+    let gtids = match cluster.replication {
+        Replication::Gtid => "ON",
+        Replication::File => "OFF",
+    };
     words.extend([
         format!("--server-id={id}"),
         // Names of files must not change with the container's host name.
         "--log-bin=binlog".to_owned(),
         "--relay-log=relay".to_owned(),
-        "--gtid-mode=ON".to_owned(),
-        "--enforce-gtid-consistency=ON".to_owned(),
+        format!("--gtid-mode={gtids}"),
+        format!("--enforce-gtid-consistency={gtids}"),
         "--log-replica-updates=ON".to_owned(),
         "--relay-log-recovery=ON".to_owned(),
         "--replica-preserve-commit-order=ON".to_owned(),

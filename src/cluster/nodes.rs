@@ -223,10 +223,10 @@ async fn wait_caught_up(
     primary: u32,
     progress: &dyn Progress,
 ) -> Result<(), ClusterError> {
-    let executed = replication::executed(world, primary).await?;
+    let place = replication::place(world, primary).await?;
     let started = Instant::now();
     let mut client = world.root_now(number).await?;
-    while !replication::has_executed(&mut client, &executed, CAUGHT_UP_SECONDS).await? {
+    while !place.reached(&mut client, CAUGHT_UP_SECONDS).await? {
         if started.elapsed() > CAUGHT_UP_LIMIT {
             return Err(ClusterError::StillBehind {
                 node: world.name(number),

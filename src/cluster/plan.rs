@@ -4,6 +4,8 @@
 //! its answer are left out (`complete` is false) unless its volume is missing, for then it is sure to
 //! start empty. Nothing here ever plans to empty or rewind a server that holds anything of anybody's.
 
+use crate::config::Replication;
+
 use super::error::ClusterError;
 use super::node;
 
@@ -134,6 +136,7 @@ pub struct Wanted {
     pub semi_sync: bool,
     /// The node that was written down as the primary; it is, unless the servers say otherwise.
     pub primary: Option<u32>,
+    pub replication: Replication,
 }
 
 /// What is there.
@@ -178,6 +181,8 @@ pub struct ServerSeen {
     pub executed: u64,
     /// Some of them are no longer in the binary logs.
     pub purged: bool,
+    /// It runs without GTIDs.
+    pub by_position: bool,
     /// What all binary logs together take.
     pub log_bytes: u64,
     pub read_only: bool,
@@ -233,9 +238,27 @@ pub fn plan(wanted: Wanted, seen: &Seen) -> Result<Plan, ClusterError> {
     let Some(servers) = servers(&nodes) else {
         return Ok(Plan { steps, primary: None, complete: false });
     };
+    check_mode(wanted, &servers)?;
     let primary = choose_primary(&servers, wanted.primary, &seen.renewing)?;
     server_steps(wanted, &servers, &seen.renewing, primary, &mut steps);
     Ok(Plan { steps, primary: Some(primary), complete: true })
+}
+
+/// A cluster stays with the mode that it was made with: servers of both modes do not understand each other.
+fn check_mode(wanted: Wanted, servers: &[(u32, ServerSeen)]) -> Result<(), ClusterError> {
+    let by_position = wanted.replication == Replication::File;
+    let other =
+        servers.iter().find(|(_, server)| !server.blank && server.by_position != by_position);
+    let Some((number, server)) = other else { return Ok(()) };
+    let (runs, is) = if server.by_position { ("without", "file") } else { ("with", "gtid") };
+    Err(ClusterError::Refused {
+        doing: "another kind of replication".to_owned(),
+        cause: format!("node {number} holds data and runs {runs} GTIDs"),
+        remedy: format!(
+            "Write replication = \"{is}\" in [cluster], or make a cluster of another name and load the data \
+             into it"
+        ),
+    })
 }
 
 /// The nodes of the cluster: those in use, also beyond the wanted number, and the smallest free
@@ -359,7 +382,8 @@ fn server_steps(
     let semi_sync = wanted.semi_sync && servers.len() > 1;
     let lacks_semi_sync =
         |server: &ServerSeen| semi_sync && server.semi_sync.available && !server.semi_sync.ready;
-    let copied = to_copy(servers, renewing, primary);
+    let by_position = wanted.replication == Replication::File;
+    let copied = to_copy(servers, renewing, primary, by_position);
     for (number, server) in servers.iter().filter(|(number, _)| !copied.contains(number)) {
         if server.blank && server.has_history {
             steps.push(Step::ClearHistory(*number));
@@ -378,12 +402,15 @@ fn server_steps(
             steps.push(Step::CreateAccounts(primary));
         }
     }
+    // Without GTIDs such a node can only be left to a person: what can be done comes before it.
+    let mut lost = Vec::new();
     for (number, server) in servers.iter().filter(|(number, _)| *number != primary) {
         if !(server.read_only && server.super_read_only && server.starts_read_only) {
             steps.push(Step::SetReadOnly(*number));
         }
         if copied.contains(number) {
-            let donor = donor(servers, &copied, primary);
+            // Only in the log of the primary itself a place is known afterwards.
+            let donor = if by_position { primary } else { donor(servers, &copied, primary) };
             steps.push(Step::Clone { node: *number, donor });
             if lacks_semi_sync(server) {
                 steps.push(Step::InstallSemiSync(*number));
@@ -397,7 +424,10 @@ fn server_steps(
                     steps.push(Step::StartReplication { node: *number, source: primary });
                 }
             }
-            _ => steps.push(Step::ConfigureReplica { node: *number, source: primary }),
+            _ => lost.push(Step::ConfigureReplica { node: *number, source: primary }),
+        }
+        if !by_position {
+            steps.append(&mut lost);
         }
     }
     for (number, server) in servers {
@@ -406,15 +436,23 @@ fn server_steps(
             steps.push(Step::SemiSyncSource { node: *number, on });
         }
     }
+    steps.append(&mut lost);
 }
 
 /// Nodes that get a copy of the data: those that were given up, and blank ones for which the primary's
 /// binary logs are too little or too much.
-fn to_copy(servers: &[(u32, ServerSeen)], renewing: &[u32], primary: u32) -> Vec<u32> {
-    let replay = servers
-        .iter()
-        .find(|(number, _)| *number == primary)
-        .is_none_or(|(_, server)| !server.purged && server.log_bytes <= REPLAY_MOST_BYTES);
+fn to_copy(
+    servers: &[(u32, ServerSeen)],
+    renewing: &[u32],
+    primary: u32,
+    by_position: bool,
+) -> Vec<u32> {
+    // Without GTIDs nothing tells whether the logs begin where the data began.
+    let replay = !by_position
+        && servers
+            .iter()
+            .find(|(number, _)| *number == primary)
+            .is_none_or(|(_, server)| !server.purged && server.log_bytes <= REPLAY_MOST_BYTES);
     let wants = |number: u32, server: &ServerSeen| {
         number != primary && (renewing.contains(&number) || (server.blank && !replay))
     };
@@ -461,7 +499,8 @@ mod tests {
     use super::Step::*;
     use super::*;
 
-    const WANTED: Wanted = Wanted { nodes: 2, semi_sync: true, primary: None };
+    const WANTED: Wanted =
+        Wanted { nodes: 2, semi_sync: true, primary: None, replication: Replication::Gtid };
 
     fn semi(source_on: bool) -> SemiSync {
         SemiSync { available: true, ready: true, source_on }
@@ -716,6 +755,36 @@ mod tests {
         let stopped = changed(near(5_000), |s| s.source.as_mut().unwrap().applier = false);
         let steps = plan(WANTED, &world(vec![ahead, blank(), stopped])).unwrap().steps;
         assert_eq!(steps[..4], copied(1));
+    }
+
+    #[test]
+    fn without_gtids_replicas_start_with_a_copy_of_the_primary() {
+        let wanted = Wanted { replication: Replication::File, ..WANTED };
+        let by_position = |node| changed(node, |s| s.by_position = true);
+        let seen = world(vec![by_position(primary()), by_position(blank())]);
+        let steps = plan(wanted, &seen).unwrap().steps;
+        assert!(steps.contains(&Clone { node: 2, donor: 1 }), "{steps:?}");
+        let three = Wanted { nodes: 3, ..wanted };
+        let first = plan(three, &Seen::default()).unwrap().steps;
+        assert!(first.contains(&Clone { node: 3, donor: 1 }), "{first:?}");
+        // Whoever has lost the way comes after everything that can be done.
+        let lost = by_position(changed(replica_of(1), |s| s.source = None));
+        let stopped = changed(replica_of(1), |s| s.source.as_mut().unwrap().applier = false);
+        let seen = world(vec![by_position(primary()), lost, by_position(stopped)]);
+        let todo =
+            [StartReplication { node: 3, source: 1 }, ConfigureReplica { node: 2, source: 1 }];
+        assert_eq!(plan(three, &seen).unwrap().steps, todo);
+    }
+
+    #[test]
+    fn a_cluster_stays_with_its_kind_of_replication() {
+        let refused = |wanted: Wanted, node: NodeSeen, word: &str| {
+            let error = plan(wanted, &world(vec![node, replica_of(1)])).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        };
+        let file = Wanted { replication: Replication::File, ..WANTED };
+        refused(file, primary(), "with GTIDs. Write replication = \"gtid\"");
+        refused(WANTED, changed(primary(), |s| s.by_position = true), "replication = \"file\"");
     }
 
     #[test]

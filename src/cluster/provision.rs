@@ -358,7 +358,7 @@ pub(super) async fn start_again(world: &World, number: u32) -> Result<(), Cluste
 }
 
 /// Written down first, so that whatever is cut off after it is gone on with.
-fn give_up_data(world: &mut World, number: u32) -> Result<(), ClusterError> {
+pub(super) fn give_up_data(world: &mut World, number: u32) -> Result<(), ClusterError> {
     if !world.state.renewing.contains(&number) {
         world.state.renewing.push(number);
         world.state.save(&world.state_dir, &world.cluster.name)?;

@@ -18,5 +18,7 @@ pub(super) fn cluster(name: &str, replicas: u32) -> Cluster {
         port_base: 15301,
         options: Vec::new(),
         buffer_pool_mb: 128,
+        replication: Default::default(),
+        copy: Default::default(),
     }
 }

@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
-use crate::config::{Cluster, Secret};
+use crate::config::{Cluster, Replication, Secret};
 
 use super::accounts::{self, Accounts};
 use super::docker::{Container, Engine, Network};
@@ -73,7 +73,13 @@ impl World {
             nodes: self.nodes(),
             semi_sync: self.cluster.semi_sync,
             primary: self.state.primary,
+            replication: self.cluster.replication,
         }
+    }
+
+    /// Whether the servers run without GTIDs.
+    pub(super) fn by_position(&self) -> bool {
+        self.cluster.replication == Replication::File
     }
 
     /// Writes down how many replicas are wanted from now on.

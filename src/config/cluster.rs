@@ -8,7 +8,7 @@ use toml::de::DeValue;
 use super::password::{self, APPLICATION_PASSWORD};
 use super::proxy::check_user;
 use super::section::{Section, Text, kind};
-use super::types::Cluster;
+use super::types::{Cluster, Copying, Replication};
 
 /// Replicas of one primary; each also costs the primary a binary log reader.
 const MAX_REPLICAS: u32 = 16;
@@ -19,6 +19,10 @@ const MAX_DATABASE_CHARS: usize = 64;
 /// Extra mysqld options.
 const MAX_OPTIONS: usize = 200;
 const DEFAULT_IMAGE: &str = "weir-mysql:9.7";
+const REPLICATION: [(&str, Replication); 2] =
+    [("gtid", Replication::Gtid), ("file", Replication::File)];
+const COPYING: [(&str, Copying); 3] =
+    [("auto", Copying::Auto), ("clone", Copying::Clone), ("dump", Copying::Dump)];
 const DEFAULT_PORT_BASE: u16 = 13_301;
 
 /// Options that Weir sets itself, with dashes as underscores; a second opinion would break the
@@ -64,6 +68,8 @@ pub(super) fn cluster(section: &mut Section<'_>, listen: SocketAddr) -> Cluster 
         port_base: port_base(section, replicas, listen),
         options: options(section),
         buffer_pool_mb: section.integer("memory_mb", 5..=1_048_576, 256),
+        replication: section.choice("replication", &REPLICATION).unwrap_or_default(),
+        copy: section.choice("copy", &COPYING).unwrap_or_default(),
     }
 }
 

@@ -204,4 +204,30 @@ pub struct Cluster {
     pub options: Vec<(String, String)>,
     /// `memory_mb` of InnoDB's buffer pool, each node; default 256.
     pub buffer_pool_mb: u32,
+    /// `replication`; default "gtid".
+    pub replication: Replication,
+    /// `copy`; default "auto".
+    pub copy: Copying,
+}
+
+/// How replicas of a managed cluster know what they have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Replication {
+    /// "gtid": by the transactions themselves.
+    #[default]
+    Gtid,
+    /// "file": by a file and a position of their source's binary log; servers run with gtid_mode = OFF.
+    File,
+}
+
+/// How a node of a managed cluster gets the data of another.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Copying {
+    /// "auto": by the clone plugin, by a dump where one of the two has none.
+    #[default]
+    Auto,
+    /// "clone": by the clone plugin or not at all.
+    Clone,
+    /// "dump": by a dump that passes through Weir.
+    Dump,
 }

@@ -394,10 +394,11 @@ impl Session {
     pub(super) async fn login_packet(&mut self, seq: &mut u8) -> Result<Vec<u8>, Closed> {
         let limit = self.worker.shared.config.proxy.handshake_timeout;
         let message = tokio::time::timeout(limit, self.client.message(*seq, MAX_LOGIN_BYTES)).await;
-        let message = message.map_err(|_elapsed| too_late(self.id))?.map_err(|error| match error {
-            ReadError::Io(_) | ReadError::Closed => Closed::ByClient,
-            other => Closed::ByWeir(other.to_string()),
-        })?;
+        let message =
+            message.map_err(|_elapsed| too_late(self.id))?.map_err(|error| match error {
+                ReadError::Io(_) | ReadError::Closed => Closed::ByClient,
+                other => Closed::ByWeir(other.to_string()),
+            })?;
         *seq = seq.wrapping_add(1);
         let payload = self.client.payload(message).to_vec();
         self.client.consume(message.raw_len);
