@@ -291,7 +291,8 @@ async fn stand(world: &World, client: &mut Client, donor: u32) -> Result<(), Clu
     let query = "SELECT binlog_file, binlog_position FROM performance_schema.clone_status";
     let rows = client.rows(query, DOING).await?;
     let at = |place| rows.first().and_then(|row| sql::text_at(row, place));
-    match Coordinates::read(at(0), at(1)) {
+    let file = at(0).and_then(|path| Some(path.rsplit('/').next()?.to_owned()));
+    match Coordinates::read(file, at(1)) {
         Some(at) => replication::stand_at(world, client, donor, &at).await,
         None => Err(client.failed(DOING, "it does not tell a place in the donor's log".to_owned())),
     }

@@ -180,7 +180,8 @@ async fn lead(
     Ok(followed.into_iter().filter_map(Result::err).collect())
 }
 
-/// Every replica that answers, with what it has.
+/// Every replica that answers, with what it has. An error where it runs otherwise than is configured, since what it
+/// has would be read wrongly.
 async fn reach(world: &World, old: u32) -> Result<Vec<(Candidate, Client)>, ClusterError> {
     let others = world.members().await?.into_iter().filter(|node| *node != old);
     let asked = others.map(|node| async move {
@@ -193,7 +194,17 @@ async fn reach(world: &World, old: u32) -> Result<Vec<(Candidate, Client)>, Clus
             }
         }
     });
-    Ok(futures_util::future::join_all(asked).await.into_iter().flatten().collect())
+    let mut all: Vec<(Candidate, Client)> =
+        futures_util::future::join_all(asked).await.into_iter().flatten().collect();
+    for (_, client) in &mut all {
+        let mode = client.value("SELECT @@global.gtid_mode", "asking for its GTIDs").await?;
+        if mode.is_some_and(|mode| mode.starts_with("OFF")) != world.by_position() {
+            let cause =
+                format!("{} has another gtid_mode than [cluster] replication says", client.node());
+            return Err(ClusterError::NotMoved { cause });
+        }
+    }
+    Ok(all)
 }
 
 /// `None` for a server that replicates from nobody: it is no replica of the lost primary.

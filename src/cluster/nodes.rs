@@ -96,6 +96,7 @@ pub async fn change(
     let _lock = Lock::wait(state_dir, &cluster.name).await?;
     let mut world = super::open_existing(cluster, state_dir).await?;
     let facts = Box::pin(world.look()).await?;
+    plan::check_kind(world.wanted(), &facts.seen())?;
     let allowed = allow(&world, &facts, change, name)?;
     if let Some(lost) = own_transactions(&world, &facts, &allowed).await? {
         progress.note(&lost);
@@ -167,6 +168,7 @@ pub async fn restart(
     let _lock = Lock::wait(state_dir, &cluster.name).await?;
     let mut world = super::open_existing(cluster, state_dir).await?;
     let facts = Box::pin(world.look()).await?;
+    plan::check_kind(world.wanted(), &facts.seen())?;
     let mut primary = plan::apparent_primary(&facts.seen(), world.state.primary);
     let numbers = match which {
         Which::Named(name) => vec![existing(&world, &facts, name)?],

@@ -244,6 +244,13 @@ pub fn plan(wanted: Wanted, seen: &Seen) -> Result<Plan, ClusterError> {
     Ok(Plan { steps, primary: Some(primary), complete: true })
 }
 
+/// As [`plan`] does, for changes that are not planned.
+pub(super) fn check_kind(wanted: Wanted, seen: &Seen) -> Result<(), ClusterError> {
+    let servers: Vec<(u32, ServerSeen)> =
+        (1..).zip(&seen.nodes).filter_map(|(number, node)| Some((number, node.server?))).collect();
+    check_mode(wanted, &servers)
+}
+
 /// A cluster stays with the mode that it was made with: servers of both modes do not understand each other.
 fn check_mode(wanted: Wanted, servers: &[(u32, ServerSeen)]) -> Result<(), ClusterError> {
     let by_position = wanted.replication == Replication::File;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::error::ClusterError;
+use super::plan;
 use super::position::{self, Coordinates, Place};
 use super::progress::Progress;
 use super::promote;
@@ -92,6 +93,7 @@ pub(super) async fn within(
     progress: &dyn Progress,
 ) -> Result<Moved, ClusterError> {
     let facts = Box::pin(world.look()).await?;
+    plan::check_kind(world.wanted(), &facts.seen())?;
     let (old, new) = choose(world, &facts, to)?;
     progress.begin(&format!("bring {} up to {}", world.name(new), world.name(old)));
     let mut cast = Box::pin(assemble(world, &facts, old, new)).await?;

@@ -83,6 +83,15 @@ fn the_least_configuration_has_every_default() {
 }
 
 #[test]
+fn replication_and_copies_are_chosen_by_name() {
+    let cluster = |text: &str| parse(&format!("[cluster]\n{text}")).unwrap().cluster.unwrap();
+    assert_eq!(cluster("replication = \"file\"").replication, Replication::File);
+    assert_eq!(cluster("copy = \"dump\"").copy, Copying::Dump);
+    assert_eq!(cluster("copy = \"clone\"").copy, Copying::Clone);
+    check("[cluster]\ncopy = \"magic\"", &[(2, "write one of \"auto\", \"clone\", \"dump\"")]);
+}
+
+#[test]
 fn a_cluster_needs_nothing_but_its_name_in_brackets() {
     let config = parse("[cluster]").unwrap();
     assert_eq!(
@@ -95,6 +104,7 @@ fn a_cluster_needs_nothing_but_its_name_in_brackets() {
     assert_eq!((cluster.application_user.as_str(), cluster.database.as_str()), ("app", "app"));
     assert_eq!((cluster.replicas, cluster.port_base, cluster.buffer_pool_mb), (2, 13_301, 256));
     assert!(cluster.semi_sync && cluster.options.is_empty());
+    assert_eq!((cluster.replication, cluster.copy), (Replication::Gtid, Copying::Auto));
     assert_eq!((cluster.application_password, cluster.docker_host), (None, None));
 }
 
