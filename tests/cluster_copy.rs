@@ -10,6 +10,7 @@
 )]
 
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -195,13 +196,17 @@ async fn content(root: &mut Conn) -> Vec<String> {
 struct Recorder {
     steps: Mutex<Vec<Step>>,
     details: Mutex<Vec<String>>,
+    notes: Mutex<Vec<String>>,
     rows: Notify,
 }
 
 impl Progress for Recorder {
     fn begin(&self, _text: &str) {}
     fn end(&self) {}
-    fn note(&self, _text: &str) {}
+
+    fn note(&self, text: &str) {
+        self.notes.lock().unwrap().push(text.to_owned());
+    }
 
     fn detail(&self, text: &str) {
         self.details.lock().unwrap().push(text.to_owned());
@@ -289,6 +294,14 @@ async fn fill(fixture: &Fixture) {
     }
 }
 
+/// Takes the plugin's file out of a node's container.
+async fn without_plugin(name: &str, root: &mut Conn) {
+    let directory: Option<String> = root.query_first("SELECT @@plugin_dir").await.unwrap();
+    let file = format!("{}/mysql_clone.so", directory.unwrap());
+    let removed = Command::new("docker").args(["exec", name, "rm", &file]).output().unwrap();
+    assert!(removed.status.success(), "{removed:?}");
+}
+
 #[tokio::test]
 async fn a_dump_makes_a_replica_under_writes() {
     let mut fixture = Fixture::new("dump", 0);
@@ -329,12 +342,21 @@ async fn a_dump_makes_a_replica_under_writes() {
     assert_eq!(twice, Some(42));
     reporter.query_drop("SELECT v FROM app_data.flow LIMIT 1").await.unwrap();
 
-    // From a replica, whose applier stands still for a moment; and over data that was given up.
-    fixture.wanted.replicas = 2;
+    // Because a plugin is missing; from a replica, whose applier stands still for a moment.
+    let name = fixture.name(2);
+    without_plugin(&name, &mut fixture.root(2).await).await;
+    (fixture.wanted.replicas, fixture.wanted.copy) = (2, Copying::Clone);
+    let refused = fixture.up(&Silent).await.unwrap_err();
+    assert!(matches!(&refused, ClusterError::NoClonePlugin { lacks, .. } if *lacks == name));
+    fixture.wanted.copy = Copying::Auto;
     let recorder = Recorder::default();
     fixture.up(&recorder).await.unwrap();
     assert!(recorder.steps.lock().unwrap().contains(&Step::Clone { node: 3, donor: 2 }));
-    let name = fixture.name(2);
+    {
+        let notes = recorder.notes.lock().unwrap();
+        assert!(notes.iter().any(|text| text.contains("has no clone plugin")), "{notes:?}");
+    }
+    // Over data that was given up.
     let change = Change::Reclone;
     let view = cluster::change(&fixture.wanted, fixture.state_dir(), change, &name, &Silent).await;
     let view = view.unwrap();

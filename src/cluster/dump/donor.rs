@@ -64,21 +64,19 @@ pub(super) async fn open(world: &World, donor: u32) -> Result<Donor, ClusterErro
         let value = keeper.value(&format!("SELECT @@global.{global}"), DOING).await?;
         globals.push((global, value.unwrap_or_default()));
     }
-    lock(&mut keeper, "LOCK INSTANCE FOR BACKUP").await?;
     let applies = server::replication(&mut keeper).await?.is_some_and(|now| now.applier == "Yes");
     if applies {
         keeper.run("STOP REPLICA SQL_THREAD", DOING).await?;
     }
     let seen = see(world, &mut keeper, &mut reader).await;
+    // Its locks end with it.
+    keeper.close().await;
     if applies {
-        // Over a connection of its own: after an error the other may be out of step.
         let mut other = world.root_now(donor).await?;
         other.run("START REPLICA SQL_THREAD", DOING).await?;
         other.close().await;
     }
     let (place, schema) = seen?;
-    // Its locks end with it.
-    keeper.close().await;
     Ok(Donor { reader, schema, place, globals })
 }
 
@@ -87,6 +85,8 @@ async fn see(
     keeper: &mut Client,
     reader: &mut Client,
 ) -> Result<(Place, Schema), ClusterError> {
+    // An applier could not be stopped any more under this.
+    lock(keeper, "LOCK INSTANCE FOR BACKUP").await?;
     let locked = keeper.number("SELECT @@global.super_read_only", DOING).await? == 1;
     if !locked {
         lock(keeper, "FLUSH TABLES WITH READ LOCK").await?;

@@ -78,10 +78,7 @@ impl Schema {
         refuse_without_snapshot(client).await?;
         let mut columns = columns(client).await?;
         let mut tables = Vec::new();
-        for (mut table, is_view) in list(client).await? {
-            if is_view {
-                continue;
-            }
+        for mut table in list(client).await? {
             table.columns = columns.remove(&key(&table.schema, &table.name)).unwrap_or_default();
             let statement = made_by(client, "TABLE", &table.full_name(), 1).await?;
             tables.push((table, statement));
@@ -143,17 +140,16 @@ async fn databases(client: &mut Client) -> Result<Vec<Database>, ClusterError> {
     Ok(all)
 }
 
-/// Tables and views (`true`).
-async fn list(client: &mut Client) -> Result<Vec<(Table, bool)>, ClusterError> {
+/// Tables without their columns.
+async fn list(client: &mut Client) -> Result<Vec<Table>, ClusterError> {
     let query = format!(
-        "SELECT table_schema, table_name, COALESCE(data_length, 0), table_type = 'VIEW' FROM \
-         information_schema.tables WHERE table_schema NOT IN {SYSTEM} ORDER BY table_schema, table_name"
+        "SELECT table_schema, table_name, COALESCE(data_length, 0) FROM information_schema.tables WHERE \
+         table_schema NOT IN {SYSTEM} AND table_type = 'BASE TABLE' ORDER BY table_schema, table_name"
     );
     let rows = client.rows(&query, DOING).await?;
     let all = rows.iter().map(|row| {
         let bytes = text(row, 2).parse().unwrap_or(0);
-        let table = Table { schema: text(row, 0), name: text(row, 1), columns: Vec::new(), bytes };
-        (table, text(row, 3) == "1")
+        Table { schema: text(row, 0), name: text(row, 1), columns: Vec::new(), bytes }
     });
     Ok(all.collect())
 }
@@ -180,12 +176,18 @@ async fn columns(
 }
 
 async fn views(client: &mut Client) -> Result<Vec<Program>, ClusterError> {
+    let query = format!(
+        "SELECT table_schema, table_name FROM information_schema.views WHERE table_schema NOT IN {SYSTEM} \
+         ORDER BY 1, 2"
+    );
     let mut all = Vec::new();
-    for (view, _) in list(client).await?.into_iter().filter(|(_, is_view)| *is_view) {
-        let row = shown(client, "VIEW", &view.full_name()).await?;
+    for found in client.rows(&query, DOING).await? {
+        let schema = text(&found, 0);
+        let full_name = format!("{}.{}", name(&schema), name(&text(&found, 1)));
+        let row = shown(client, "VIEW", &full_name).await?;
         all.push(Program {
-            what: format!("view {}", view.full_name()),
-            schema: view.schema,
+            schema,
+            what: format!("view {full_name}"),
             sql_mode: String::new(),
             time_zone: String::new(),
             statement: statement(client, &row, 1, "VIEW")?,
