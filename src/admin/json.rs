@@ -61,6 +61,7 @@ pub fn view(view: &ClusterView) -> Value {
                 "applier": replication.applier,
                 "behind_transactions": replication.behind,
                 "error": replication.error,
+                "member": replication.member,
             })),
         })
     });

@@ -85,12 +85,19 @@ pub enum ClusterError {
     )]
     Diverged { node: String, from: String, count: u64, set: String },
 
+    #[error(
+        "{node} does not replicate from {from}, and without GTIDs nothing tells where in the log of {from} it \
+         would have to begin. Save what it alone has if that is wanted, then give it a new copy of the data: \
+         `weir cluster reclone {node}`"
+    )]
+    NoCommonPosition { node: String, from: String },
+
     #[error("copying the data of {donor} to {node} failed: {cause}. `weir cluster up` tries again")]
     Copy { node: String, donor: String, cause: String },
 
     #[error(
-        "{node} needs a copy of the data, but {lacks} has no clone plugin: {cause}. Take an image with \
-         mysql_clone.so for every node, as the official ones and Weir's own"
+        "{node} needs a copy of the data, but {lacks} has no clone plugin: {cause}. Set copy = \"auto\" in \
+         [cluster], or take an image with mysql_clone.so for every node, as the official ones and Weir's own"
     )]
     NoClonePlugin { node: String, lacks: String, cause: String },
 

@@ -6,6 +6,8 @@
 //! written down; then it may be written to. The old primary's data stays: its volume or folder, and with data in
 //! the container's own layer the container, killed and outside of the network.
 
+mod by_position;
+
 use std::time::Duration;
 
 use crate::gtid::GtidSet;
@@ -125,6 +127,9 @@ pub(super) async fn fail_over(
         candidate.hears = false;
     }
     tracing::debug!(primary = world.name(old), "it is cut off, and nobody receives any more");
+    if world.by_position() {
+        return Box::pin(by_position::take_over(world, old, replicas, traffic, progress)).await;
+    }
     let candidates: Vec<Candidate> = replicas.iter().map(|(seen, _)| seen.clone()).collect();
     let Decision::Promote(new) = decide(&candidates) else {
         return Err(ClusterError::Undecided(
@@ -134,7 +139,7 @@ pub(super) async fn fail_over(
     let place = replicas.iter().position(|(seen, _)| seen.node == new);
     let (_, mut leader) = replicas.swap_remove(place.unwrap_or_default());
     progress.begin(&format!("make {} the primary", world.name(new)));
-    let left = promote::drain(&mut leader, DRAIN_LIMIT).await?;
+    let left = promote::drain(&mut leader, DRAIN_LIMIT, false).await?;
     if left > 0 {
         let name = world.name(new);
         return Err(refuse(format!("{name} could not apply {left} transactions that it received")));
@@ -143,7 +148,7 @@ pub(super) async fn fail_over(
     let lost = lost(&mut leader, last_seen).await?;
     world.state.deposed = Some(old);
     promote::record(world, new).await?;
-    let followed = lead(world, new, &mut leader, &mut replicas).await?;
+    let followed = lead(world, new, &mut leader, &mut replicas, None).await?;
     tracing::debug!(node = world.name(new), "it takes writes, and the others follow it");
     promote::until_seen(traffic, &world.name(new)).await;
     progress.end();
@@ -214,18 +219,21 @@ async fn lead(
     new: u32,
     leader: &mut Client,
     others: &mut [(Candidate, Client)],
+    from: promote::From<'_>,
 ) -> Result<Vec<ClusterError>, ClusterError> {
     let has_tls = server::has_tls(leader).await?;
     let (source, password) = (world.name(new), world.state.replication.clone());
-    let follow =
-        others.iter_mut().map(|(_, client)| promote::repoint(client, &source, &password, has_tls));
+    let follow = others
+        .iter_mut()
+        .map(|(_, client)| promote::repoint(client, &source, &password, has_tls, from));
     let follow = futures_util::future::join_all(follow);
     let (promoted, followed) = tokio::join!(promote::promote(world, leader), follow);
     promoted?;
     Ok(followed.into_iter().filter_map(Result::err).collect())
 }
 
-/// Every replica that answers, with what it has; and the nodes that do not answer.
+/// Every replica that answers, with what it has; and the nodes that do not answer. An error where one runs otherwise
+/// than is configured, since what it has would be read wrongly.
 async fn reach(
     world: &World,
     old: u32,
@@ -248,7 +256,23 @@ async fn reach(
             Err(node) => unasked.push(node),
         }
     }
+    check_modes(world, &mut replicas).await?;
     Ok((replicas, unasked))
+}
+
+async fn check_modes(
+    world: &World,
+    replicas: &mut [(Candidate, Client)],
+) -> Result<(), ClusterError> {
+    for (_, client) in replicas {
+        let mode = client.value("SELECT @@global.gtid_mode", "asking for its GTIDs").await?;
+        if mode.is_some_and(|mode| mode.starts_with("OFF")) != world.by_position() {
+            let cause =
+                format!("{} has another gtid_mode than [cluster] replication says", client.node());
+            return Err(ClusterError::NotMoved { cause });
+        }
+    }
+    Ok(())
 }
 
 /// `None` for a server that replicates from nobody: it is no replica of the lost primary.

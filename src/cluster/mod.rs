@@ -6,7 +6,7 @@
 //! | file | does |
 //! |---|---|
 //! | `plan` | the difference as named steps; pure |
-//! | `provision`, `replication`, `clone` | take the steps |
+//! | `provision`, `replication`, `clone`, `dump` | take the steps |
 //! | `switchover`, `failover`, `promote` | move the primary; `traffic` is what they ask of the proxy |
 //! | `group` | where the servers elect the primary themselves: plan, steps, switchover |
 //! | `control` | does what is needed while Weir serves; `stuck` notices a primary that cannot commit |
@@ -20,6 +20,7 @@
 //! | `repair` | mends |
 //! | `node`, `subnet`, `accounts`, `archive` | what things are made of; pure |
 //! | `docker` | the engine; the only file that names bollard |
+//! | `position` | how far servers have come, with GTIDs or without |
 //! | `sql` | one connection to one server |
 //! | `lease` | which of several Weirs may change it |
 //! | `state` | the file with the generated passwords |
@@ -32,6 +33,7 @@ mod clone;
 mod control;
 mod diagnose;
 mod docker;
+mod dump;
 mod error;
 mod examine;
 pub mod failover;
@@ -44,6 +46,7 @@ mod node;
 mod nodes;
 mod options;
 pub mod plan;
+mod position;
 mod progress;
 mod promote;
 mod provision;

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use crate::config::{Cluster, Data, OptionFile, mysqld_argument};
+use crate::config::{Cluster, Data, OptionFile, Replication, mysqld_argument};
 
 use super::group;
 use super::state::State;
@@ -222,13 +222,17 @@ pub(super) fn command(cluster: &Cluster, state: &State, number: u32) -> Vec<Stri
     words.extend(group::defaults(cluster));
     words.extend(options(cluster, number).into_iter().map(mysqld_argument));
     let id = state.server_id_base.saturating_add(number).saturating_sub(1);
+    let gtids = match cluster.replication {
+        Replication::Gtid | Replication::Group => "ON",
+        Replication::File => "OFF",
+    };
     words.extend([
         format!("--server-id={id}"),
         // Names of files must not change with the container's host name.
         "--log-bin=binlog".to_owned(),
         "--relay-log=relay".to_owned(),
-        "--gtid-mode=ON".to_owned(),
-        "--enforce-gtid-consistency=ON".to_owned(),
+        format!("--gtid-mode={gtids}"),
+        format!("--enforce-gtid-consistency={gtids}"),
         "--log-replica-updates=ON".to_owned(),
         "--relay-log-recovery=ON".to_owned(),
         "--replica-preserve-commit-order=ON".to_owned(),

@@ -114,6 +114,7 @@ async fn change_in(
     progress: &dyn Progress,
 ) -> Result<ClusterView, ClusterError> {
     let facts = Box::pin(world.look()).await?;
+    plan::check_kind(world.wanted(), &facts.seen())?;
     let allowed = allow(world, &facts, change, name)?;
     if let Some(lost) = own_transactions(world, &facts, &allowed).await? {
         progress.note(&lost);
@@ -194,6 +195,7 @@ async fn restart_in(
     progress: &dyn Progress,
 ) -> Result<ClusterView, ClusterError> {
     let facts = Box::pin(world.look()).await?;
+    plan::check_kind(world.wanted(), &facts.seen())?;
     let mut primary = plan::apparent_primary(&facts.seen(), world.state.primary);
     let numbers = match which {
         Which::Named(name) => vec![existing(world, &facts, name)?],
@@ -312,10 +314,10 @@ async fn wait_caught_up(
     primary: u32,
     progress: &dyn Progress,
 ) -> Result<(), ClusterError> {
-    let executed = replication::executed(world, primary).await?;
+    let place = replication::place(world, primary).await?;
     let started = Instant::now();
     let mut client = world.root_now(number).await?;
-    while !replication::has_executed(&mut client, &executed, CAUGHT_UP_SECONDS).await? {
+    while !place.reached(&mut client, CAUGHT_UP_SECONDS).await? {
         if started.elapsed() > CAUGHT_UP_LIMIT {
             return Err(ClusterError::StillBehind {
                 node: world.name(number),

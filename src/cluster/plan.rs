@@ -4,10 +4,14 @@
 //! its answer are left out (`complete` is false) unless its volume is missing, for then it is sure to
 //! start empty. Nothing here ever plans to empty or rewind a server that holds anything of anybody's.
 
+mod kind;
+
+use crate::config::{Pull, Replication};
+
 use super::error::ClusterError;
 use super::group::{self, GroupSeen};
 use super::node;
-use crate::config::Pull;
+pub(super) use kind::check_kind;
 
 /// What a blank replica may replay from the binary logs; beyond that copying the data is quicker.
 pub(super) const REPLAY_MOST_BYTES: u64 = 64 << 20;
@@ -167,8 +171,7 @@ pub struct Wanted {
     pub pull: Pull,
     /// The node that was written down as the primary; it is, unless the servers say otherwise.
     pub primary: Option<u32>,
-    /// The servers elect the primary: [`group`] plans what is said to them.
-    pub group: bool,
+    pub replication: Replication,
 }
 
 /// What is there.
@@ -228,6 +231,8 @@ pub struct ServerSeen {
     pub executed: u64,
     /// Some of them are no longer in the binary logs.
     pub purged: bool,
+    /// It runs without GTIDs.
+    pub by_position: bool,
     /// What all binary logs together take.
     pub log_bytes: u64,
     pub read_only: bool,
@@ -293,12 +298,13 @@ pub fn plan(wanted: Wanted, seen: &Seen) -> Result<Plan, ClusterError> {
     let mut steps = Vec::new();
     let seeded = to_seed(wanted, seen, &nodes);
     engine_steps(wanted, seen, &nodes, &seeded, &mut steps);
-    if wanted.group {
+    if wanted.replication == Replication::Group {
         return group::plan(wanted, &seen.renewing, &nodes, steps);
     }
     let Some(servers) = servers(&nodes, &seeded) else {
         return Ok(Plan { steps, primary: None, complete: false });
     };
+    kind::check_mode(wanted, &servers)?;
     let primary = choose_primary(&servers, wanted.primary, &seen.renewing)?;
     let renewing: Vec<u32> =
         seen.renewing.iter().copied().filter(|number| !seeded.contains(number)).collect();
@@ -452,7 +458,8 @@ fn server_steps(
     let semi_sync = wanted.semi_sync && servers.len() > 1;
     let lacks_semi_sync =
         |server: &ServerSeen| semi_sync && server.semi_sync.available && !server.semi_sync.ready;
-    let copied = to_copy(servers, renewing, primary);
+    let by_position = wanted.replication == Replication::File;
+    let copied = to_copy(servers, renewing, primary, by_position);
     for (number, server) in servers.iter().filter(|(number, _)| !copied.contains(number)) {
         if server.blank && server.has_history {
             steps.push(Step::ClearHistory(*number));
@@ -476,12 +483,15 @@ fn server_steps(
             steps.push(Step::CreateAccounts(primary));
         }
     }
+    // Without GTIDs such a node can only be left to a person: what can be done comes before it.
+    let mut lost = Vec::new();
     for (number, server) in servers.iter().filter(|(number, _)| *number != primary) {
         if !(server.read_only && server.super_read_only && server.starts_read_only) {
             steps.push(Step::SetReadOnly(*number));
         }
         if copied.contains(number) {
-            let donor = donor(servers, &copied, primary);
+            // Only in the log of the primary itself a place is known afterwards.
+            let donor = if by_position { primary } else { donor(servers, &copied, primary) };
             steps.push(Step::Clone { node: *number, donor });
             if lacks_semi_sync(server) {
                 steps.push(Step::InstallSemiSync(*number));
@@ -495,7 +505,10 @@ fn server_steps(
                     steps.push(Step::StartReplication { node: *number, source: primary });
                 }
             }
-            _ => steps.push(Step::ConfigureReplica { node: *number, source: primary }),
+            _ => lost.push(Step::ConfigureReplica { node: *number, source: primary }),
+        }
+        if !by_position {
+            steps.append(&mut lost);
         }
     }
     for (number, server) in servers {
@@ -504,15 +517,23 @@ fn server_steps(
             steps.push(Step::SemiSyncSource { node: *number, on });
         }
     }
+    steps.append(&mut lost);
 }
 
 /// Nodes that get a copy of the data: those that were given up, and blank ones for which the primary's
 /// binary logs are too little or too much.
-pub(super) fn to_copy(servers: &[(u32, ServerSeen)], renewing: &[u32], primary: u32) -> Vec<u32> {
-    let replay = servers
-        .iter()
-        .find(|(number, _)| *number == primary)
-        .is_none_or(|(_, server)| has_all_in_logs(server));
+pub(super) fn to_copy(
+    servers: &[(u32, ServerSeen)],
+    renewing: &[u32],
+    primary: u32,
+    by_position: bool,
+) -> Vec<u32> {
+    // Without GTIDs nothing tells whether the logs begin where the data began.
+    let replay = !by_position
+        && servers
+            .iter()
+            .find(|(number, _)| *number == primary)
+            .is_none_or(|(_, server)| has_all_in_logs(server));
     let wants = |number: u32, server: &ServerSeen| {
         number != primary && (renewing.contains(&number) || (server.blank && !replay))
     };
@@ -525,7 +546,7 @@ pub(super) fn to_copy(servers: &[(u32, ServerSeen)], renewing: &[u32], primary: 
 
 /// Nodes that would get a copy of the data, and get that of a snapshot instead: they have no volume yet.
 fn to_seed(wanted: Wanted, seen: &Seen, nodes: &[(u32, NodeSeen)]) -> Vec<u32> {
-    if wanted.group {
+    if wanted.replication != Replication::Gtid {
         return Vec::new();
     }
     let primary = apparent_primary(seen, wanted.primary);

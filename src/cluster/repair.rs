@@ -251,6 +251,11 @@ async fn attempt(
 
 async fn stopped_at(world: &World, number: u32) -> Result<Skippable, ClusterError> {
     let node = world.name(number);
+    if world.by_position() {
+        let text = "without GTIDs a transaction has no name by which it could be skipped; `--reclone` gives it \
+                    a new copy of the data";
+        return Err(cannot(&node, text.to_owned()));
+    }
     let mut client = world.root_now(number).await?;
     let Some(status) = server::replication(&mut client).await? else {
         return Err(cannot(&node, "it replicates from nobody".to_owned()));

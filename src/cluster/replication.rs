@@ -7,6 +7,8 @@ use tokio::time::Instant;
 use super::accounts;
 use super::error::ClusterError;
 use super::plan::SemiSyncLimits;
+use super::position;
+use super::position::{Coordinates, Place};
 use super::progress::Progress;
 use super::promote;
 use super::server;
@@ -37,14 +39,7 @@ pub(super) async fn clear_history(world: &World, number: u32) -> Result<(), Clus
             world.name(number)
         )));
     }
-    // The new name came with 8.2, the old one went with 8.4.
-    let version = client.value("SELECT @@version", doing).await?.unwrap_or_default();
-    let statement = if version.starts_with("8.0.") || version.starts_with("8.1.") {
-        "RESET MASTER"
-    } else {
-        "RESET BINARY LOGS AND GTIDS"
-    };
-    client.run(statement, doing).await?;
+    position::reset(&mut client, doing).await?;
     client.close().await;
     Ok(())
 }
@@ -198,7 +193,7 @@ async fn mark(client: &mut Client, doing: &str) -> Result<(), ClusterError> {
 /// A node that was written down as the primary, but replicates still, takes the role.
 pub(super) async fn promote(world: &World, number: u32) -> Result<(), ClusterError> {
     let mut client = world.root_now(number).await?;
-    let left = promote::drain(&mut client, PROMOTE_DRAIN).await?;
+    let left = promote::drain(&mut client, PROMOTE_DRAIN, world.by_position()).await?;
     if left > 0 {
         return Err(ClusterError::NotMoved {
             cause: format!("{} has {left} transactions yet to apply", world.name(number)),
@@ -210,7 +205,8 @@ pub(super) async fn promote(world: &World, number: u32) -> Result<(), ClusterErr
 }
 
 /// Points the node at the source by auto-position, when the source's history covers the node's and
-/// still has what the node lacks; then starts it and waits until it has caught up.
+/// still has what the node lacks; then starts it and waits until it has caught up. Without GTIDs a node can only
+/// go on where it stands in the log of its source.
 pub(super) async fn follow(
     world: &World,
     number: u32,
@@ -219,17 +215,42 @@ pub(super) async fn follow(
 ) -> Result<(), ClusterError> {
     let mut from = world.root_now(source).await?;
     let mut client = world.root_now(number).await?;
-    check_histories(world, &mut client, &mut from, number, source).await?;
     let doing = "setting up replication";
-    let has_tls = server::has_tls(&mut from).await?;
+    let (password, has_tls) = (&world.state.replication, server::has_tls(&mut from).await?);
+    let replicates = server::replication(&mut client).await?;
+    let statement = if world.by_position() {
+        if replicates.as_ref().is_none_or(|now| now.source_host != world.name(source)) {
+            let (node, from) = (world.name(number), world.name(source));
+            return Err(ClusterError::NoCommonPosition { node, from });
+        }
+        format!("CHANGE REPLICATION SOURCE TO {}", promote::source_login(password, has_tls))
+    } else {
+        check_histories(world, &mut client, &mut from, number, source).await?;
+        promote::change_source(&world.name(source), password, has_tls, None)
+    };
     from.close().await;
-    if server::replication(&mut client).await?.is_some() {
+    if replicates.is_some() {
         client.run("STOP REPLICA", doing).await?;
     }
-    let statement = promote::change_source(&world.name(source), &world.state.replication, has_tls);
     client.run_secret(&statement, doing).await?;
     client.close().await;
     start(world, number, source, progress).await
+}
+
+/// Writes down on a node, whose data is that of the source at that place of the source's log, where to go on;
+/// nothing is started.
+pub(super) async fn stand_at(
+    world: &World,
+    client: &mut Client,
+    source: u32,
+    at: &Coordinates,
+) -> Result<(), ClusterError> {
+    let mut from = world.root_now(source).await?;
+    let has_tls = server::has_tls(&mut from).await?;
+    from.close().await;
+    let name = world.name(source);
+    let statement = promote::change_source(&name, &world.state.replication, has_tls, Some(at));
+    client.run_secret(&statement, "setting up replication").await
 }
 
 /// Starts what is stopped, waits until both threads run, then until the node has what the source has now.
@@ -294,10 +315,10 @@ async fn catch_up(
     source: u32,
     progress: &dyn Progress,
 ) -> Result<(), ClusterError> {
-    let executed = executed(world, source).await?;
+    let place = place(world, source).await?;
     progress.detail("catching up");
     for _ in 0..CATCH_UP_SECONDS {
-        if has_executed(client, &executed, 1).await? {
+        if place.reached(client, 1).await? {
             return Ok(());
         }
         // What stopped it before may stop it a moment after its start.
@@ -311,6 +332,14 @@ async fn catch_up(
     Ok(())
 }
 
+/// What a server has, in a form that its replicas can be asked about.
+pub(super) async fn place(world: &World, number: u32) -> Result<Place, ClusterError> {
+    let mut client = world.root_now(number).await?;
+    let place = Place::now(&mut client, world.by_position()).await?;
+    client.close().await;
+    Ok(place)
+}
+
 /// The transactions that a server has, as a GTID set.
 pub(super) async fn executed(world: &World, number: u32) -> Result<String, ClusterError> {
     let mut client = world.root_now(number).await?;
@@ -318,16 +347,6 @@ pub(super) async fn executed(world: &World, number: u32) -> Result<String, Clust
     let executed = client.value(query, "asking for its transactions").await?.unwrap_or_default();
     client.close().await;
     Ok(executed)
-}
-
-/// Waits until the server has executed the set; whether it has, at the latest after so many seconds.
-pub(super) async fn has_executed(
-    client: &mut Client,
-    set: &str,
-    seconds: u32,
-) -> Result<bool, ClusterError> {
-    let wait = format!("SELECT WAIT_FOR_EXECUTED_GTID_SET({}, {seconds})", accounts::string(set));
-    Ok(client.number(&wait, "waiting for it to catch up").await? == 0)
 }
 
 /// What of the set the server has not executed.

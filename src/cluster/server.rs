@@ -61,7 +61,7 @@ pub(super) async fn look(
             "SELECT @@version, @@version_comment, @@global.read_only, @@global.super_read_only, \
              @@global.gtid_executed, (SELECT COUNT(*) FROM performance_schema.persisted_variables WHERE \
              variable_name IN ('read_only', 'super_read_only') AND variable_value = 'ON'), \
-             @@global.gtid_purged",
+             @@global.gtid_purged, @@global.gtid_mode",
             doing,
         )
         .await
@@ -83,6 +83,7 @@ pub(super) async fn look(
         has_history: !executed.is_empty(),
         executed: transactions(&executed),
         purged: !fact(6).is_empty(),
+        by_position: fact(7).starts_with("OFF"),
         log_bytes: log_bytes(client).await?,
         read_only: fact(2) == "1",
         super_read_only: fact(3) == "1",

@@ -17,6 +17,8 @@ use super::error::ClusterError;
 const LOGIN_LIMIT: Duration = Duration::from_secs(5);
 /// For one ordinary statement. DDL on an idle server takes milliseconds.
 const STATEMENT_LIMIT: Duration = Duration::from_secs(60);
+/// The largest row or statement; the servers' own limits are lower or the same.
+const MAX_PACKET_BYTES: usize = 1 << 30;
 /// MySQL's code for a refused password, <https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>.
 const ACCESS_DENIED: u16 = 1045;
 /// Its message quotes what it did not understand.
@@ -72,7 +74,7 @@ impl Client {
             // A server's certificate is one that it made itself.
             .ssl_opts(login.tls.then(|| SslOpts::default().with_danger_accept_invalid_certs(true)))
             // Given, these two spare a query for the server's settings.
-            .max_allowed_packet(Some(16 << 20))
+            .max_allowed_packet(Some(MAX_PACKET_BYTES))
             .wait_timeout(Some(60))
             .stmt_cache_size(0)
             .setup(vec!["SET SESSION sql_mode = ''"]);
@@ -177,7 +179,13 @@ impl Client {
         }
     }
 
-    fn failed(&self, doing: &str, cause: String) -> ClusterError {
+    /// The connection itself, for what does not fit into the calls above; the limits are the caller's then.
+    pub(super) fn conn(&mut self) -> &mut Conn {
+        &mut self.conn
+    }
+
+    /// The error for a call that failed for that cause.
+    pub(super) fn failed(&self, doing: &str, cause: String) -> ClusterError {
         ClusterError::Sql { node: self.node.clone(), doing: doing.to_owned(), cause }
     }
 }

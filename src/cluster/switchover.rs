@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::accounts;
 use super::error::ClusterError;
 use super::lease::Right;
+use super::plan;
+use super::position::{self, Coordinates, Place};
 use super::progress::Progress;
 use super::promote;
 use super::replication::{end_openers, open_for_writes};
@@ -60,6 +61,7 @@ struct Cast {
     /// The other replicas.
     others: Vec<Client>,
     has_tls: bool,
+    by_position: bool,
 }
 
 /// Moves the primary to the node named `to`, or to the replica that is furthest.
@@ -92,6 +94,7 @@ pub(super) async fn within(
     progress: &dyn Progress,
 ) -> Result<Moved, ClusterError> {
     let facts = Box::pin(world.look()).await?;
+    plan::check_kind(world.wanted(), &facts.seen())?;
     if world.cluster.is_group() {
         return Box::pin(super::group::switchover(world, &facts, to, traffic, progress)).await;
     }
@@ -167,7 +170,8 @@ async fn assemble(world: &World, facts: &Facts, old: u32, new: u32) -> Result<Ca
         }
     }
     let old_client = world.root_now(old).await?;
-    Ok(Cast { old, new, old_client, new_client, others, has_tls })
+    let by_position = world.by_position();
+    Ok(Cast { old, new, old_client, new_client, others, has_tls, by_position })
 }
 
 /// Lets the target catch up while writes go on, so that the pause is short.
@@ -185,11 +189,8 @@ async fn come_near(world: &World, cast: &mut Cast) -> Result<(), ClusterError> {
 
 /// Whether the target has executed what the old primary has now.
 async fn wait_for(cast: &mut Cast, seconds: u32) -> Result<bool, ClusterError> {
-    let doing = "waiting for the last transactions";
-    let executed = cast.old_client.value("SELECT @@global.gtid_executed", doing).await?;
-    let executed = accounts::string(&executed.unwrap_or_default());
-    let wait = format!("SELECT WAIT_FOR_EXECUTED_GTID_SET({executed}, {seconds})");
-    Ok(cast.new_client.number(&wait, doing).await? == 0)
+    let place = Place::now(&mut cast.old_client, cast.by_position).await?;
+    place.reached(&mut cast.new_client, seconds).await
 }
 
 /// From the closed door to the open one; how long it was closed.
@@ -208,14 +209,40 @@ async fn hand_over(
         reopen(world, cast.old).await;
         return Err(error);
     }
+    let turn = match turn(cast).await {
+        Ok(turn) => turn,
+        Err(error) => {
+            reopen(world, cast.old).await;
+            return Err(error);
+        }
+    };
     tracing::debug!(node = world.name(cast.new), "it has executed everything");
     promote::record(world, cast.new).await?;
     let source = world.name(cast.new);
     let password = world.state.replication.clone();
     let has_tls = cast.has_tls;
-    let others = cast.others.iter_mut().chain([&mut cast.old_client]);
-    let follow = others.map(|client| promote::repoint(client, &source, &password, has_tls));
-    let follow = futures_util::future::join_all(follow);
+    let from = turn.as_ref().map(|(_, begin)| begin);
+    let last = turn.as_ref().map(|(last, _)| last);
+    let others = cast.others.iter_mut().map(|client| async {
+        if let Some(last) = last
+            && !last.reached(client, LAST_SECONDS).await?
+        {
+            let (node, from) = (client.node().to_owned(), source.clone());
+            return Err(ClusterError::NoCommonPosition { node, from });
+        }
+        promote::repoint(client, &source, &password, has_tls, from).await
+    });
+    let others = futures_util::future::join_all(others);
+    let old = promote::repoint(&mut cast.old_client, &source, &password, has_tls, from);
+    let follow = async {
+        // Without GTIDs the old primary's log must not go on before the others are through with it.
+        let (mut followed, turned) = match last {
+            None => tokio::join!(others, old),
+            Some(_) => (others.await, old.await),
+        };
+        followed.push(turned);
+        followed
+    };
     let (promoted, followed) = tokio::join!(promote::promote(world, &mut cast.new_client), follow);
     promoted?;
     tracing::debug!(node = source, "it takes writes, and the others follow it");
@@ -242,6 +269,16 @@ pub(super) async fn until_nobody_is_inside(traffic: &dyn Traffic) -> Result<(), 
         tokio::time::sleep(INSIDE_POLL).await;
     }
     Ok(())
+}
+
+/// Without GTIDs: the end of the old primary's log, and the place in the new one's log where it stands then. To
+/// be asked while neither is written to.
+async fn turn(cast: &mut Cast) -> Result<Option<(Place, Coordinates)>, ClusterError> {
+    if !cast.by_position {
+        return Ok(None);
+    }
+    let last = Place::now(&mut cast.old_client, true).await?;
+    Ok(Some((last, position::own(&mut cast.new_client).await?)))
 }
 
 /// The old primary takes no more writes, and the target has them all.

@@ -81,7 +81,8 @@ impl ClusterView {
         let seen = facts.seen();
         let plan = plan::plan(world.wanted(), &seen);
         let primary = plan::apparent_primary(&seen, world.state.primary);
-        let executed = primary.and_then(|primary| {
+        // Without GTIDs there is nothing to count.
+        let executed = primary.filter(|_| !world.by_position()).and_then(|primary| {
             let node = facts.nodes.iter().find(|node| node.number == primary)?;
             Some(server::transactions(&node.server.as_ref()?.executed))
         });

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Cluster, Data, Secret};
+use crate::config::{Cluster, Data, Replication, Secret};
 
 use super::accounts::{self, Accounts};
 use super::docker::{self, Container, Engine, Network};
@@ -167,7 +167,7 @@ impl World {
             semi_sync_limits: self.semi_sync_limits(),
             pull: self.cluster.pull,
             primary: self.state.primary,
-            group: self.cluster.is_group(),
+            replication: self.cluster.replication,
         }
     }
 
@@ -177,6 +177,11 @@ impl World {
             acks: self.cluster.semi_sync_acks,
             timeout_ms: u64::try_from(timeout_ms).unwrap_or(u64::MAX),
         }
+    }
+
+    /// Whether the servers run without GTIDs.
+    pub(super) fn by_position(&self) -> bool {
+        self.cluster.replication == Replication::File
     }
 
     /// Writes down how many replicas are wanted from now on.

@@ -11,7 +11,7 @@ use super::leadership::leadership;
 use super::password::{self, APPLICATION_PASSWORD};
 use super::proxy::check_user;
 use super::section::Section;
-use super::types::{Cluster, Data, DockerTls, NodeOptions, Pull, Replication, Seed};
+use super::types::{Cluster, Copying, Data, DockerTls, NodeOptions, Pull, Replication, Seed};
 use super::{option_file, options};
 
 /// Replicas of one primary; each also costs the primary a binary log reader.
@@ -20,6 +20,8 @@ const MAX_REPLICAS: u32 = 16;
 const MAX_NAME_CHARS: usize = 40;
 /// The longest schema name of MySQL, in characters.
 const MAX_DATABASE_CHARS: usize = 64;
+const COPYING: [(&str, Copying); 3] =
+    [("auto", Copying::Auto), ("clone", Copying::Clone), ("dump", Copying::Dump)];
 /// A day: who waits longer wants no timeout, and a primary without replicas would stand still.
 const MAX_SEMI_SYNC_TIMEOUT_MS: u64 = 86_400_000;
 
@@ -63,6 +65,7 @@ pub(super) fn cluster(section: &mut Section<'_>, listen: SocketAddr) -> Cluster 
         seed: section
             .choice("seed", &[("auto", Seed::Auto), ("clone", Seed::Clone)])
             .unwrap_or(Seed::Auto),
+        copy: section.choice("copy", &COPYING).unwrap_or_default(),
     }
 }
 

@@ -42,9 +42,10 @@ impl Cluster {
 
 /// `replication`; `replicas` is what was read before.
 pub(super) fn replication(section: &mut Section<'_>, replicas: u32) -> Replication {
-    let kinds = [("gtid", Replication::Gtid), ("group", Replication::Group)];
+    let kinds =
+        [("gtid", Replication::Gtid), ("file", Replication::File), ("group", Replication::Group)];
     let kind = section.choice("replication", &kinds).unwrap_or(Replication::Gtid);
-    if kind == Replication::Gtid {
+    if kind != Replication::Group {
         return kind;
     }
     for (key, why) in NOT_IN_A_GROUP {

@@ -110,6 +110,15 @@ fn leadership_is_kept_in_the_engine_or_in_etcd() {
 }
 
 #[test]
+fn replication_and_copies_are_chosen_by_name() {
+    let cluster = |text: &str| parse(&format!("[cluster]\n{text}")).unwrap().cluster.unwrap();
+    assert_eq!(cluster("replication = \"file\"").replication, Replication::File);
+    assert_eq!(cluster("copy = \"dump\"").copy, Copying::Dump);
+    assert_eq!(cluster("copy = \"clone\"").copy, Copying::Clone);
+    check("[cluster]\ncopy = \"magic\"", &[(2, "write one of \"auto\", \"clone\", \"dump\"")]);
+}
+
+#[test]
 fn a_cluster_needs_nothing_but_its_name_in_brackets() {
     let config = parse("[cluster]").unwrap();
     assert_eq!(
@@ -123,6 +132,7 @@ fn a_cluster_needs_nothing_but_its_name_in_brackets() {
     assert_eq!((cluster.replicas, cluster.port_base, cluster.buffer_pool_mb), (2, 13_301, 256));
     assert!(cluster.semi_sync && cluster.options.is_empty());
     assert_eq!(cluster.seed, Seed::Auto);
+    assert_eq!((cluster.replication, cluster.copy), (Replication::Gtid, Copying::Auto));
     assert_eq!((cluster.application_password, cluster.docker_host), (None, None));
 }
 
@@ -155,7 +165,10 @@ fn a_group_decides_some_things_itself() {
             (8, "is Weir's own to set"),
         ],
     );
-    check("[cluster]\nreplication = \"async\"", &[(2, "write one of \"gtid\", \"group\"")]);
+    check(
+        "[cluster]\nreplication = \"async\"",
+        &[(2, "write one of \"gtid\", \"file\", \"group\"")],
+    );
 }
 
 #[test]

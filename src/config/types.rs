@@ -188,12 +188,15 @@ pub enum ServerTlsMode {
     VerifyIdentity,
 }
 
-/// `replication = "gtid" | "group"`: how the replicas get the primary's transactions, and who decides which server
+/// `replication = "gtid" | "file" | "group"`: how the replicas get the primary's transactions, and who decides which server
 /// is the primary.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Replication {
     /// Replicas follow by GTID auto-position; Weir moves the primary.
+    #[default]
     Gtid,
+    /// By a file and a position of their source's binary log; servers run with gtid_mode = OFF.
+    File,
     /// MySQL Group Replication with one primary, which the servers elect by Paxos.
     Group,
 }
@@ -253,6 +256,8 @@ pub struct Cluster {
     pub buffer_pool_mb: u32,
     /// `seed`: where a node that is made anew gets its data from; default "auto".
     pub seed: Seed,
+    /// `copy`; default "auto".
+    pub copy: Copying,
 }
 
 /// Where a new node gets its data from, when the binary logs alone do not give it.
@@ -291,8 +296,21 @@ impl Default for Cluster {
             nodes: BTreeMap::new(),
             buffer_pool_mb: 256,
             seed: Seed::Auto,
+            copy: Copying::Auto,
         }
     }
+}
+
+/// How a node of a managed cluster gets the data of another.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Copying {
+    /// "auto": by the clone plugin, by a dump where one of the two has none.
+    #[default]
+    Auto,
+    /// "clone": by the clone plugin or not at all.
+    Clone,
+    /// "dump": by a dump that passes through Weir.
+    Dump,
 }
 
 /// Where it is kept which of several Weirs leads.

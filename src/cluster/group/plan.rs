@@ -111,7 +111,7 @@ fn member_steps(
     found: bool,
     steps: &mut Vec<Step>,
 ) {
-    let copied = to_copy(all, renewing, primary);
+    let copied = to_copy(all, renewing, primary, false);
     for (number, server) in all.iter().filter(|(number, _)| !copied.contains(number)) {
         if server.blank && server.has_history && !group(server).state.belongs() {
             steps.push(Step::ClearHistory(*number));
@@ -210,7 +210,7 @@ fn founder(
 mod tests {
     use super::super::super::plan::{self, Life, SemiSyncLimits, Step::*};
     use super::*;
-    use crate::config::Pull;
+    use crate::config::{Pull, Replication};
 
     const WANTED: Wanted = Wanted {
         nodes: 3,
@@ -218,7 +218,7 @@ mod tests {
         semi_sync_limits: SemiSyncLimits { acks: 1, timeout_ms: 2_000 },
         pull: Pull::Missing,
         primary: Some(1),
-        group: true,
+        replication: Replication::Group,
     };
 
     fn member(state: Member, is_primary: bool) -> NodeSeen {

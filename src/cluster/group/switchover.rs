@@ -34,9 +34,9 @@ pub(in crate::cluster) async fn switchover(
     let (old, new) = choose(world, facts, to)?;
     let (from, to) = (world.name(old), world.name(new));
     progress.begin(&format!("bring {to} up to {from}"));
-    let executed = replication::executed(world, old).await?;
+    let place = replication::place(world, old).await?;
     let mut target = world.root_now(new).await?;
-    if !replication::has_executed(&mut target, &executed, NEAR_LIMIT_SECONDS).await? {
+    if !place.reached(&mut target, NEAR_LIMIT_SECONDS).await? {
         let cause = format!("{to} did not catch up within {NEAR_LIMIT_SECONDS} s");
         return Err(ClusterError::NotMoved { cause });
     }

@@ -10,7 +10,7 @@ const WANTED: Wanted = Wanted {
     semi_sync_limits: LIMITS,
     pull: Pull::Missing,
     primary: None,
-    group: false,
+    replication: Replication::Gtid,
 };
 
 fn semi(source_on: bool) -> SemiSync {
@@ -299,6 +299,35 @@ fn a_blank_node_replays_little_and_is_given_a_copy_of_much() {
     let stopped = changed(near(5_000), |s| s.source.as_mut().unwrap().applier = false);
     let steps = plan(WANTED, &world(vec![ahead, blank(), stopped])).unwrap().steps;
     assert_eq!(steps[..4], copied(1));
+}
+
+#[test]
+fn without_gtids_replicas_start_with_a_copy_of_the_primary() {
+    let wanted = Wanted { replication: Replication::File, ..WANTED };
+    let by_position = |node| changed(node, |s| s.by_position = true);
+    let seen = world(vec![by_position(primary()), by_position(blank())]);
+    let steps = plan(wanted, &seen).unwrap().steps;
+    assert!(steps.contains(&Clone { node: 2, donor: 1 }), "{steps:?}");
+    let three = Wanted { nodes: 3, ..wanted };
+    let first = plan(three, &Seen::default()).unwrap().steps;
+    assert!(first.contains(&Clone { node: 3, donor: 1 }), "{first:?}");
+    // Whoever has lost the way comes after everything that can be done.
+    let lost = by_position(changed(replica_of(1), |s| s.source = None));
+    let stopped = changed(replica_of(1), |s| s.source.as_mut().unwrap().applier = false);
+    let seen = world(vec![by_position(primary()), lost, by_position(stopped)]);
+    let todo = [StartReplication { node: 3, source: 1 }, ConfigureReplica { node: 2, source: 1 }];
+    assert_eq!(plan(three, &seen).unwrap().steps, todo);
+}
+
+#[test]
+fn a_cluster_stays_with_its_kind_of_replication() {
+    let refused = |wanted: Wanted, node: NodeSeen, word: &str| {
+        let error = plan(wanted, &world(vec![node, replica_of(1)])).unwrap_err().to_string();
+        assert!(error.contains(word), "{error}");
+    };
+    let file = Wanted { replication: Replication::File, ..WANTED };
+    refused(file, primary(), "with GTIDs. Write replication = \"gtid\"");
+    refused(WANTED, changed(primary(), |s| s.by_position = true), "replication = \"file\"");
 }
 
 #[test]

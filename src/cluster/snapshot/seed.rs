@@ -18,7 +18,7 @@ use crate::cluster::progress::Progress;
 use crate::cluster::provision;
 use crate::cluster::sql::Client;
 use crate::cluster::world::{Facts, World};
-use crate::config::Seed;
+use crate::config::{Replication, Seed};
 use crate::gtid::GtidSet;
 
 use super::fit::{self, Primary};
@@ -137,7 +137,8 @@ async fn candidates(
     world: &World,
     facts: &Facts,
 ) -> Result<Option<(Primary, Vec<SnapshotView>)>, ClusterError> {
-    if world.cluster.seed == Seed::Clone {
+    // Without GTIDs nothing tells what a snapshot lacks, and a group makes its members alike itself.
+    if world.cluster.seed == Seed::Clone || world.cluster.replication != Replication::Gtid {
         return Ok(None);
     }
     let number = plan::apparent_primary(&facts.seen(), world.state.primary);
