@@ -4,6 +4,7 @@
 //! its own and removes what it made, also when it fails.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is the test's failure")]
+#![expect(clippy::indexing_slicing, reason = "a missing element is the test's failure")]
 
 use std::ops::{Deref, DerefMut};
 use std::process::Command;

@@ -1,5 +1,5 @@
 //! How things look as JSON, to the command line's `--json` and to the HTTP API alike. Passwords are in none but
-//! [`started`]. Pure.
+//! `started`. Pure.
 
 use serde_json::{Value, json};
 

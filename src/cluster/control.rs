@@ -188,7 +188,7 @@ impl Control {
             memory.looked_over = false;
             let done = match looks {
                 Looks::Headless(name) => self.behead(&mut memory, &name, since).await,
-                Looks::Stuck(name) => self.unstick(&mut memory, &name).await,
+                Looks::Stuck(name) => self.unstick(&memory, &name).await,
                 _ => self.mend(&mut memory).await,
             };
             self.note(&mut memory, done);
@@ -310,7 +310,7 @@ impl Control {
     }
 
     /// The primary commits nothing until a person makes room on its disk: another takes its place.
-    async fn unstick(&self, memory: &mut Memory, name: &str) -> Result<(), ClusterError> {
+    async fn unstick(&self, memory: &Memory, name: &str) -> Result<(), ClusterError> {
         let Some(mut world) = self.begin().await? else { return Ok(()) };
         let disk = match world.state.primary.filter(|number| world.name(*number) == name) {
             Some(primary) => stuck::disk(&world, primary).await?,

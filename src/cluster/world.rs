@@ -395,7 +395,7 @@ impl World {
     ) -> Result<Server, ClusterError> {
         let name = self.name(number);
         let node_of = |host: &str| node::number(&self.cluster.name, host);
-        let mut server = server::look(&mut client, &name, &accounts, &node_of).await?;
+        let mut server = server::look(&mut client, &name, accounts, &node_of).await?;
         if self.cluster.is_group() {
             let of_group = group::look(&mut client).await?;
             (server.seen.group, server.received) = (Some(of_group.seen), of_group.received);
@@ -464,7 +464,7 @@ async fn engine_host(cluster: &Cluster) -> Result<Option<IpAddr>, ClusterError> 
     let found: Vec<IpAddr> =
         found.map_err(|error| unreachable(error.to_string()))?.map(|found| found.ip()).collect();
     // The nodes are published at every IPv4 address of it.
-    let first = found.iter().find(|address| address.is_ipv4()).or(found.first()).copied();
+    let first = found.iter().find(|address| address.is_ipv4()).or_else(|| found.first()).copied();
     first.map(Some).ok_or_else(|| unreachable("its name has no address".to_owned()))
 }
 

@@ -63,7 +63,7 @@ pub(super) struct Finished {
     pub keys: Vec<&'static str>,
     pub unknown: Vec<Unknown>,
     /// The sections below it.
-    pub children: Vec<Finished>,
+    pub children: Vec<Self>,
 }
 
 impl<'a> Section<'a> {
@@ -280,7 +280,7 @@ impl<'a> Section<'a> {
         &mut self,
         key: &'static str,
         name: &'static str,
-        read: impl FnOnce(&mut Section<'a>) -> T,
+        read: impl FnOnce(&mut Self) -> T,
     ) -> Option<T> {
         let entry = self.entry(key)?;
         let DeValue::Table(table) = entry.value else {
@@ -295,7 +295,7 @@ impl<'a> Section<'a> {
         &mut self,
         key: &'static str,
         name: &'static str,
-        mut read: impl FnMut(&Text<'a>, &mut Section<'a>) -> T,
+        mut read: impl FnMut(&Text<'a>, &mut Self) -> T,
     ) -> Vec<T> {
         let example = format!("write {name} on a line of its own");
         let mut results = Vec::new();
@@ -319,7 +319,7 @@ impl<'a> Section<'a> {
         name: &'static str,
         table: &'a DeTable<'a>,
         span: Range<usize>,
-        read: impl FnOnce(&mut Section<'a>) -> T,
+        read: impl FnOnce(&mut Self) -> T,
     ) -> T {
         let mut section = Section::new(self.source, name, Some((table, span)));
         let result = read(&mut section);

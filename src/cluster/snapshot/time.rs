@@ -28,7 +28,7 @@ pub(super) fn after(now: SystemTime, ttl: Duration) -> Option<String> {
 /// "90s", "30m", "2h", "7d"
 ///
 /// # Errors
-/// It is none of them, or not between a second and [`MAX_TTL`]; in words.
+/// It is none of them, or not between a second and the longest that is allowed; in words.
 pub fn time_to_live(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no time: write a number and s, m, h or d, as 2h");
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
