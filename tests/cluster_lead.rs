@@ -4,6 +4,7 @@
 //! Needs an engine, the image and etcd (`make test` sees to them). What was acknowledged to a writer, through
 //! either Weir, must be on every server at the end.
 
+#![expect(clippy::print_stderr, reason = "how long it took, for the documentation")]
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -346,7 +347,7 @@ fn free_ports(count: u16) -> u16 {
 }
 
 /// The primary dies: the first acts and the second does not. Then the first dies.
-async fn one_acts_then_the_other(pair: &mut Pair) -> Vec<u64> {
+async fn one_acts_then_the_other(pair: &Pair) -> Vec<u64> {
     let refused = pair.b.run(&["cluster", "switchover"]);
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     let leader = pair.a.directory.display().to_string();
@@ -369,7 +370,7 @@ async fn one_acts_then_the_other(pair: &mut Pair) -> Vec<u64> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lock_on_the_engine_lets_one_act() {
     let mut pair = Pair::new("e", "").await;
-    let mut all = one_acts_then_the_other(&mut pair).await;
+    let mut all = one_acts_then_the_other(&pair).await;
     let killed = Instant::now();
     pair.a.process = None;
     pair.b.says(LEADS, 1).await;
@@ -394,8 +395,8 @@ async fn a_lease_in_etcd_lets_one_act() {
     let mut etcd = Etcd::start();
     let settings =
         format!("leadership = \"etcd\"\nlease_seconds = 2\netcd = [\"{}\"]\n", etcd.address());
-    let mut pair = Pair::new("c", &settings).await;
-    let mut all = one_acts_then_the_other(&mut pair).await;
+    let pair = Pair::new("c", &settings).await;
+    let mut all = one_acts_then_the_other(&pair).await;
     let stopped = Instant::now();
     pair.a.process.as_ref().unwrap().signal("-STOP");
     pair.b.says(LEADS, 1).await;
