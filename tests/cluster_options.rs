@@ -4,6 +4,7 @@
 //! its own and removes what it made, also when it fails.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is the test's failure")]
+#![expect(clippy::indexing_slicing, reason = "the clusters here have two nodes")]
 #![expect(
     clippy::print_stderr,
     reason = "what could not be cleaned up is told in the test's output"
