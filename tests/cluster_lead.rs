@@ -11,16 +11,33 @@
     reason = "helpers of tests: a failure is the test's failure"
 )]
 
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::fs::File;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, OptsBuilder};
 use tempfile::TempDir;
+
+#[path = "support/docker.rs"]
+mod docker;
+#[path = "support/ports.rs"]
+mod ports;
+#[path = "support/stage.rs"]
+#[expect(
+    dead_code,
+    reason = "two Weirs start one after the other, and move the primary by themselves"
+)]
+mod stage;
+#[path = "support/wait.rs"]
+mod wait;
+
+use docker::docker;
+use ports::free_ports;
+use stage::Stage;
+use wait::until_or_show;
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// Time enough for a Weir that may to replace a dead primary, twice over.
@@ -28,56 +45,8 @@ const QUIET: Duration = Duration::from_secs(6);
 const FAILED_OVER: &str = "failed over";
 const LEADS: &str = "this Weir leads the cluster";
 
-/// A program that is gone when the test ends.
-struct Process(Child);
-
-impl Process {
-    fn start(command: &mut Command, log: &Path) -> Self {
-        let log = std::fs::File::options().create(true).append(true).open(log).unwrap();
-        Self(command.stdout(Stdio::null()).stderr(log).spawn().unwrap())
-    }
-
-    fn signal(&self, signal: &str) {
-        let pid = self.0.id().to_string();
-        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// One of two Weirs: its configuration, state directory and log are in a directory of its own.
-struct Weir {
-    directory: PathBuf,
-    port: u16,
-    process: Option<Process>,
-}
-
-impl Weir {
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
-        command.args(arguments).arg("--config").arg(self.directory.join("proxy.toml"));
-        command.env("WEIR_LOG", "info");
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
-    }
-
-    fn serve(&mut self) {
-        let log = self.directory.join("log");
-        self.process = Some(Process::start(&mut self.command(&["serve"]), &log));
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.directory.join("log")).unwrap_or_default()
-    }
-
+impl Stage {
     fn said(&self, words: &str) -> usize {
         self.log().matches(words).count()
     }
@@ -87,79 +56,46 @@ impl Weir {
         until(&format!("{words:?}, {times} times"), self, async || self.said(words) >= times).await;
     }
 
-    fn status(&self) -> Option<serde_json::Value> {
-        serde_json::from_slice(&self.run(&["cluster", "status", "--json"]).stdout).ok()
+    /// What the command complains of.
+    fn refused(&self, arguments: &[&str]) -> String {
+        let done = self.command(arguments).output().unwrap();
+        assert!(!done.status.success(), "weir {arguments:?} was not refused");
+        String::from_utf8(done.stderr).unwrap()
+    }
+
+    /// Stops it or lets it go on, without its knowing.
+    fn signal(&self, signal: &str) {
+        let pid = self.weir.as_ref().unwrap().lock().unwrap().id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 
     /// How often its state file says that the primary has moved.
     fn epoch(&self) -> u64 {
-        let state = self.directory.join("state");
-        let mut files = std::fs::read_dir(state).unwrap().map(|entry| entry.unwrap().path());
-        let file = files.find(|path| path.extension().is_some_and(|end| end == "json")).unwrap();
-        let state: serde_json::Value =
-            serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
-        state["epoch"].as_u64().unwrap()
-    }
-
-    fn options(&self, port: u16) -> OptsBuilder {
-        let text = std::fs::read_to_string(self.directory.join("state/client.cnf")).unwrap();
-        let password = text.lines().find_map(|line| line.strip_prefix("password = \"")).unwrap();
-        OptsBuilder::default()
-            .ip_or_hostname("127.0.0.1")
-            .tcp_port(port)
-            .prefer_socket(false)
-            .user(Some("app"))
-            .pass(Some(password.trim_end_matches('"').to_owned()))
-            .db_name(Some("app"))
-    }
-
-    async fn client(&self) -> Conn {
-        let started = Instant::now();
-        loop {
-            match Conn::new(self.options(self.port)).await {
-                Ok(conn) => return conn,
-                Err(error) => assert!(started.elapsed() < LIMIT, "{error}\n{}", self.log()),
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        self.state().epoch
     }
 }
 
 /// The cluster and its two Weirs.
 struct Pair {
-    a: Weir,
-    b: Weir,
-    name: String,
-    _dir: TempDir,
+    a: Stage,
+    b: Stage,
 }
 
 impl Pair {
     /// Both serve, and the first leads.
     async fn new(test: &str, settings: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let name = format!("weirlead{}{test}", std::process::id());
-        let cluster = format!(
-            "[cluster]\nname = \"{name}\"\nreplicas = 1\nmemory_mb = 64\nfailover_seconds = 1\n\
-             port_base = {}\n{settings}",
-            free_ports(3)
-        );
-        let weir = |letter: &str| {
-            let (directory, port) = (dir.path().join(letter), free_ports(1));
-            std::fs::create_dir(&directory).unwrap();
-            let text =
-                format!("[proxy]\nlisten = \"127.0.0.1:{port}\"\nstate_dir = \"state\"\n{cluster}");
-            std::fs::write(directory.join("proxy.toml"), text).unwrap();
-            Weir { directory, port, process: None }
-        };
-        let mut pair = Self { a: weir("a"), b: weir("b"), name, _dir: dir };
-        let up = pair.a.run(&["cluster", "up"]);
-        assert!(up.status.success(), "{}", String::from_utf8_lossy(&up.stderr));
-        let copied = Command::new("cp")
-            .arg("-r")
-            .args([pair.a.directory.join("state"), pair.b.directory.join("state")])
-            .status();
+        let settings = format!("replicas = 1\nfailover_seconds = 1\n{settings}");
+        let mut a = Stage::configured(test, &settings);
+        a.weir(&["cluster", "up"]);
+        let listens = |port: u16| format!("listen = \"127.0.0.1:{port}\"\n");
+        let text = std::fs::read_to_string(a.path("proxy.toml")).unwrap();
+        let port = free_ports(0);
+        let text = text.replace(&listens(a.port), &listens(port));
+        let b = Stage::with_file(a.name.clone(), port, &text);
+        let copied = Command::new("cp").arg("-r").args([a.path("state"), b.path("state")]).status();
         assert!(copied.unwrap().success());
-        pair.a.serve();
+        a.serve();
+        let mut pair = Self { a, b };
         pair.a.says(LEADS, 1).await;
         pair.b.serve();
         pair.b.says("leads the cluster; this one changes nothing", 1).await;
@@ -167,7 +103,8 @@ impl Pair {
     }
 
     fn primary(&self) -> Option<String> {
-        let status = self.b.status()?;
+        let done = self.b.command(&["cluster", "status", "--json"]).output().unwrap();
+        let status: serde_json::Value = serde_json::from_slice(&done.stdout).ok()?;
         let nodes = status["nodes"].as_array()?;
         let primary = nodes.iter().find(|node| node["role"] == "primary")?;
         Some(primary["name"].as_str()?.to_owned())
@@ -182,41 +119,24 @@ impl Pair {
 
     /// Waits until nothing is left to do.
     async fn whole(&self) {
-        until("nothing to be left to do", &self.b, async || {
-            let Some(status) = self.b.status() else { return false };
-            let done = status["problems"].as_array().is_some_and(Vec::is_empty);
-            let nodes = status["nodes"].as_array().unwrap();
-            done && nodes.iter().all(|node| {
-                node["role"] == "primary" || node["replication"]["behind_transactions"] == 0
-            })
-        })
-        .await;
+        let settled = self.b.settled(&["problems"], |_| true);
+        let in_time = tokio::time::timeout(LIMIT, settled).await;
+        assert!(in_time.is_ok(), "not whole after {LIMIT:?}\n{}", self.b.log());
     }
 
-    /// Every acknowledged row is on every server, and both have the same.
     async fn check_rows(&self, acknowledged: &[u64]) {
         self.whole().await;
-        let mut all = Vec::new();
-        for node in self.b.status().unwrap()["nodes"].as_array().unwrap() {
-            let published = node["published"].as_str().unwrap();
-            let port = published.rsplit(':').next().unwrap().parse().unwrap();
-            let mut conn = Conn::new(self.b.options(port)).await.unwrap();
-            let rows: Vec<u64> = conn.query("SELECT id FROM written ORDER BY id").await.unwrap();
-            let lost: Vec<_> =
-                acknowledged.iter().filter(|id| rows.binary_search(id).is_err()).collect();
-            assert!(lost.is_empty(), "{} lacks {lost:?}", node["name"]);
-            all.push(rows);
-        }
-        assert_eq!(all[0], all[1]);
+        self.b.check_rows(acknowledged).await;
     }
 }
 
 impl Drop for Pair {
     fn drop(&mut self) {
-        (self.a.process, self.b.process) = (None, None);
-        let _ = self.a.run(&["cluster", "destroy", "--yes"]);
+        self.a.kill_weir();
+        self.b.kill_weir();
+        let _ = self.a.command(&["cluster", "destroy", "--yes"]).output();
         // Whatever a test that failed left in the way of that, such as a lock that etcd keeps.
-        let label = format!("label=dev.weir.cluster={}", self.name);
+        let label = format!("label=dev.weir.cluster={}", self.a.name);
         let filter = ["--filter", label.as_str()];
         for (list, remove) in [
             (&["ps", "-aq"][..], &["rm", "-f"][..]),
@@ -240,13 +160,13 @@ struct Writer {
 
 impl Writer {
     /// Ids are `parity` and every second number from there.
-    async fn start(weir: &Weir, parity: u64) -> Self {
+    async fn start(weir: &Stage, parity: u64) -> Self {
         let table = "CREATE TABLE IF NOT EXISTS written (id BIGINT PRIMARY KEY)";
-        weir.client().await.query_drop(table).await.unwrap();
+        weir.through_weir().await.query_drop(table).await.unwrap();
         let (stop, acknowledged) =
             (Arc::<AtomicBool>::default(), Arc::<Mutex<Vec<u64>>>::default());
         let (options, stopped, noted) =
-            (weir.options(weir.port), Arc::clone(&stop), Arc::clone(&acknowledged));
+            (weir.application().tcp_port(weir.port), Arc::clone(&stop), Arc::clone(&acknowledged));
         let task = tokio::spawn(async move {
             let mut conn: Option<Conn> = None;
             let mut id = parity;
@@ -273,7 +193,7 @@ impl Writer {
         self.acknowledged.lock().unwrap().len()
     }
 
-    async fn goes_on(&self, weir: &Weir) {
+    async fn goes_on(&self, weir: &Stage) {
         let before = self.count();
         until("writes to be acknowledged", weir, async || self.count() > before + 5).await;
     }
@@ -289,13 +209,13 @@ impl Writer {
 struct Etcd {
     directory: TempDir,
     ports: u16,
-    process: Option<Process>,
+    process: Option<Child>,
 }
 
 impl Etcd {
     fn start() -> Self {
         let mut etcd =
-            Self { directory: tempfile::tempdir().unwrap(), ports: free_ports(2), process: None };
+            Self { directory: tempfile::tempdir().unwrap(), ports: free_ports(1), process: None };
         etcd.again();
         etcd
     }
@@ -312,48 +232,42 @@ impl Etcd {
         command.args(["--advertise-client-urls", &self.address()]);
         command.args(["--listen-peer-urls", &peers, "--initial-advertise-peer-urls", &peers]);
         command.args(["--initial-cluster", &format!("default={peers}")]);
-        self.process = Some(Process::start(&mut command, &self.directory.path().join("log")));
+        let log = self.directory.path().join("log");
+        let log = File::options().create(true).append(true).open(log).unwrap();
+        self.process = Some(command.stdout(Stdio::null()).stderr(log).spawn().unwrap());
         let started = Instant::now();
         while std::net::TcpStream::connect(("127.0.0.1", self.ports)).is_err() {
             assert!(started.elapsed() < LIMIT, "etcd does not listen");
             std::thread::sleep(Duration::from_millis(50));
         }
     }
-}
 
-async fn until(what: &str, weir: &Weir, mut ask: impl AsyncFnMut() -> bool) {
-    let started = Instant::now();
-    while !ask().await {
-        assert!(started.elapsed() < LIMIT, "waited {LIMIT:?} for {what}\n{}", weir.log());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-fn docker(arguments: &[&str]) {
-    let done = Command::new("docker").args(arguments).output().unwrap();
-    assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
-}
-
-/// The first of so many free ports in a row.
-fn free_ports(count: u16) -> u16 {
-    loop {
-        let first = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let all =
-            (0..count).all(|n| TcpListener::bind(("127.0.0.1", first.saturating_add(n))).is_ok());
-        if all && first < 60_000 {
-            return first;
+    fn kill(&mut self) {
+        if let Some(mut etcd) = self.process.take() {
+            let _ = etcd.kill();
+            let _ = etcd.wait();
         }
     }
 }
 
+impl Drop for Etcd {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Shows what that Weir has said when it takes too long.
+async fn until(what: &str, weir: &Stage, mut ask: impl AsyncFnMut() -> bool) {
+    until_or_show(LIMIT, what, || weir.log(), async || ask().await.then_some(())).await;
+}
+
 /// The primary dies: the first acts and the second does not. Then the first dies.
 async fn one_acts_then_the_other(pair: &Pair) -> Vec<u64> {
-    let refused = pair.b.run(&["cluster", "switchover"]);
-    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    let leader = pair.a.directory.display().to_string();
-    assert!(!refused.status.success() && said.contains(&leader), "{said}");
-    assert_eq!(pair.b.status().unwrap()["leads"], false);
-    assert_eq!(pair.a.status().unwrap()["leads"], true);
+    let said = pair.b.refused(&["cluster", "switchover"]);
+    let leader = pair.a.path("state").parent().unwrap().display().to_string();
+    assert!(said.contains(&leader), "{said}");
+    assert_eq!(pair.b.status()["leads"], false);
+    assert_eq!(pair.a.status()["leads"], true);
     let (through_a, through_b) = (Writer::start(&pair.a, 0).await, Writer::start(&pair.b, 1).await);
     pair.behead();
     through_a.goes_on(&pair.a).await;
@@ -369,10 +283,10 @@ async fn one_acts_then_the_other(pair: &Pair) -> Vec<u64> {
 /// Kept by the engine: when the Weir that leads is killed, the other leads at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lock_on_the_engine_lets_one_act() {
-    let mut pair = Pair::new("e", "").await;
+    let mut pair = Pair::new("leade", "").await;
     let mut all = one_acts_then_the_other(&pair).await;
     let killed = Instant::now();
-    pair.a.process = None;
+    pair.a.kill_weir();
     pair.b.says(LEADS, 1).await;
     eprintln!("the other Weir led {:.1} s after the kill", killed.elapsed().as_secs_f64());
     let writer = Writer::start(&pair.b, 1_000_000).await;
@@ -383,7 +297,7 @@ async fn a_lock_on_the_engine_lets_one_act() {
     pair.check_rows(&all).await;
     // A third with the first one's file, which has missed all of that, knows who the primary is.
     assert_eq!((pair.a.epoch(), pair.b.epoch()), (1, 2));
-    pair.b.process = None;
+    pair.b.kill_weir();
     pair.a.serve();
     pair.a.says(LEADS, 2).await;
     until("the first to learn", &pair.a, async || pair.a.epoch() == 2).await;
@@ -395,28 +309,28 @@ async fn a_lease_in_etcd_lets_one_act() {
     let mut etcd = Etcd::start();
     let settings =
         format!("leadership = \"etcd\"\nlease_seconds = 2\netcd = [\"{}\"]\n", etcd.address());
-    let pair = Pair::new("c", &settings).await;
+    let pair = Pair::new("leadc", &settings).await;
     let mut all = one_acts_then_the_other(&pair).await;
     let stopped = Instant::now();
-    pair.a.process.as_ref().unwrap().signal("-STOP");
+    pair.a.signal("-STOP");
     pair.b.says(LEADS, 1).await;
     eprintln!("the other Weir led {:.1} s after the stop", stopped.elapsed().as_secs_f64());
     let writer = Writer::start(&pair.b, 1_000_000).await;
     pair.behead();
     pair.b.says(FAILED_OVER, 1).await;
     writer.goes_on(&pair.b).await;
-    pair.a.process.as_ref().unwrap().signal("-CONT");
+    pair.a.signal("-CONT");
     pair.a.says("leads the cluster; this one changes nothing", 1).await;
     pair.whole().await;
     assert_eq!((pair.a.said(FAILED_OVER), pair.b.said(FAILED_OVER)), (1, 1), "{}", pair.a.log());
 
-    etcd.process = None;
+    etcd.kill();
     pair.b.says("this Weir cannot lead, and changes nothing", 1).await;
     let dead = pair.behead();
     tokio::time::sleep(QUIET).await;
     assert_eq!((pair.a.said(FAILED_OVER), pair.b.said(FAILED_OVER)), (1, 1), "{}", pair.b.log());
     assert_eq!(pair.primary(), None);
-    let mut conn = pair.b.client().await;
+    let mut conn = pair.b.through_weir().await;
     let rows: Option<u64> = conn.query_first("SELECT COUNT(*) FROM written").await.unwrap();
     assert!(rows.unwrap() > 0);
     drop(conn);

@@ -31,7 +31,7 @@ mod writers;
 use docker::docker;
 use stage::Stage;
 use wait::until;
-use writers::{RECOVERY_LIMIT, WRITERS, Writers, check_rows};
+use writers::{RECOVERY_LIMIT, WRITERS, Writers};
 
 /// Ten times in a row, under load, and no client sees an error.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -57,7 +57,7 @@ async fn ten_switchovers_cost_no_client_an_error() {
     assert_eq!(writers.errors(), Vec::<String>::new(), "{}", stage.log());
     let acknowledged = writers.finish().await;
     stage.whole().await;
-    check_rows(&stage, &acknowledged).await;
+    stage.check_rows(&acknowledged).await;
     held.sort_unstable();
     report(&format!("| switchover, ten in a row | no errors | writes held for {held:?} ms |"));
 }
@@ -137,7 +137,7 @@ async fn a_primary_that_dies_is_replaced_and_nothing_acknowledged_is_lost() {
         let copied = stage.log().matches("the old primary gets a new copy").count();
         assert_eq!(told, copied, "{what}: {}", stage.log());
         all.sort_unstable();
-        check_rows(&stage, &all).await;
+        stage.check_rows(&all).await;
         conn.query_drop("TRUNCATE TABLE written").await.unwrap();
         all.clear();
         let outcome = if now == before { "it came back" } else { "another node took over" };

@@ -5,9 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is the test's failure")]
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mysql_async::prelude::Queryable as _;
 use weir::cluster::{
@@ -17,6 +15,8 @@ use weir::topology::Role;
 
 #[path = "support/docker.rs"]
 mod docker;
+#[path = "support/flow.rs"]
+mod flow;
 #[path = "support/managed.rs"]
 mod managed;
 #[path = "support/ports.rs"]
@@ -27,7 +27,8 @@ mod recorder;
 mod roles;
 
 use docker::docker;
-use managed::{Fixture, login};
+use flow::{Writer, check_flow};
+use managed::Fixture;
 use recorder::Recorder;
 use roles::node;
 
@@ -41,51 +42,6 @@ impl Fixture {
         let name = self.name(number);
         cluster::change(&self.wanted, self.state_dir(), change, &name, progress).await
     }
-}
-
-/// Inserts rows on the primary as fast as they are acknowledged, one number each, until it is told to end.
-struct Writer {
-    stop: Arc<AtomicBool>,
-    task: tokio::task::JoinHandle<(Vec<u32>, Duration)>,
-}
-
-impl Writer {
-    fn start(view: &ClusterView) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (ending, view) = (Arc::clone(&stop), view.clone());
-        Self { stop, task: tokio::spawn(async move { write(&view, &ending).await }) }
-    }
-
-    /// The acknowledged numbers, and the longest time without one.
-    async fn end(self) -> (Vec<u32>, Duration) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.task.await.unwrap()
-    }
-}
-
-async fn write(view: &ClusterView, stop: &AtomicBool) -> (Vec<u32>, Duration) {
-    let (mut acknowledged, mut longest, mut last) = (Vec::new(), Duration::ZERO, Instant::now());
-    let mut number = 0;
-    while !stop.load(Ordering::Relaxed) {
-        let password = view.application_password.expose();
-        let address = &primary(view).server.address;
-        let Ok(mut conn) = login(address, "app", password, Some("app_data")).await else {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            continue;
-        };
-        while !stop.load(Ordering::Relaxed) {
-            number += 1;
-            // An error leaves open whether the row is there; its number is not used again.
-            if conn.query_drop(format!("INSERT INTO flow VALUES ({number})")).await.is_err() {
-                break;
-            }
-            acknowledged.push(number);
-            longest = longest.max(last.elapsed());
-            last = Instant::now();
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    }
-    (acknowledged, longest)
 }
 
 fn primary(view: &ClusterView) -> &NodeView {
@@ -122,13 +78,8 @@ async fn check_rows(fixture: &Fixture, view: &ClusterView, acknowledged: &[u32])
     for node in &view.nodes {
         let mut root = fixture.root(node).await;
         assert_eq!(root.query_first::<u32, _>(&wait).await.unwrap(), Some(0), "{}", node.name);
-        let rows: Vec<u32> = root.query("SELECT v FROM app_data.flow ORDER BY v").await.unwrap();
-        let lost: Vec<&u32> =
-            acknowledged.iter().filter(|v| rows.binary_search(v).is_err()).collect();
-        assert!(lost.is_empty(), "{} lacks {lost:?}", node.name);
+        check_flow(&mut root, node, acknowledged).await;
         sums.push(root.query("CHECKSUM TABLE app_data.flow, app_data.old").await.unwrap());
-        let locked: Option<u32> = root.query_first("SELECT @@super_read_only").await.unwrap();
-        assert_eq!(locked == Some(0), node.role == Role::Primary, "{}", node.name);
     }
     sums.dedup();
     assert_eq!(sums.len(), 1, "{sums:?}");
@@ -139,7 +90,7 @@ async fn nodes_come_and_go_under_writes() {
     let mut fixture = Fixture::new("grow", 1);
     let view = fixture.up().await.unwrap();
     data_without_history(&fixture, &view).await;
-    let writer = Writer::start(&view);
+    let writer = Writer::start(&fixture, vec![primary(&view).server.address.clone()]);
 
     // Binary logs do not tell of the old rows any more: only a copy can make a replica.
     fixture.wanted.replicas = 2;

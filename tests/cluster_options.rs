@@ -5,97 +5,57 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is the test's failure")]
 #![expect(clippy::indexing_slicing, reason = "the clusters here have two nodes")]
-#![expect(
-    clippy::print_stderr,
-    reason = "what could not be cleaned up is told in the test's output"
-)]
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, OptsBuilder, SslOpts};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
-use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
-use weir::cluster::{
-    self, Change, ClusterError, ClusterView, NodeView, Progress, Silent, State, Step, Which,
-};
+use weir::cluster::{self, Change, ClusterError, ClusterView, NodeView, Silent, Step, Which};
 use weir::config::{Cluster, Config, Data, DockerTls};
 use weir::topology::Role;
 
-const IMAGE: &str = "weir-mysql:9.7";
-/// The first port that these tests publish nodes on; each test takes ten.
-const FIRST_PORT: u16 = 15_341;
+#[path = "support/docker.rs"]
+mod docker;
+#[path = "support/managed.rs"]
+mod managed;
+#[path = "support/ports.rs"]
+mod ports;
+#[path = "support/recorder.rs"]
+#[expect(dead_code, reason = "of what is done only the notes are looked at here")]
+mod recorder;
+#[path = "support/roles.rs"]
+mod roles;
+#[path = "support/wait.rs"]
+#[expect(dead_code, reason = "whatever is waited for here, Weir's log tells why it does not come")]
+mod wait;
+
+use docker::docker;
+use managed::Fixture;
+use recorder::Recorder;
+use wait::until_or_show;
+
 /// How long a condition may take to come true on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A cluster that is destroyed when the test ends, however it ends.
-struct Fixture {
-    wanted: Cluster,
-    dir: TempDir,
-}
-
 impl Fixture {
-    fn new(test: &str, replicas: u32) -> Self {
-        static OFFSET: AtomicU16 = AtomicU16::new(0);
-        let pid = std::process::id();
-        // Runs beside each other on one machine take other ports.
-        let stripe = FIRST_PORT + u16::try_from(pid % 100).unwrap() * 100;
-        let wanted = Cluster {
-            name: format!("weiropt{pid}{test}"),
-            replicas,
-            image: std::env::var("WEIR_MYSQL_IMAGE").unwrap_or_else(|_| IMAGE.to_owned()),
-            port_base: stripe + OFFSET.fetch_add(10, Ordering::Relaxed),
-            buffer_pool_mb: 64,
-            ..Cluster::default()
-        };
-        Self { wanted, dir: tempfile::tempdir().unwrap() }
-    }
-
-    fn state_dir(&self) -> &Path {
-        self.dir.path()
-    }
-
-    fn name(&self, number: u32) -> String {
-        format!("{}-{number}", self.wanted.name)
-    }
-
-    async fn up(&self) -> Result<ClusterView, ClusterError> {
-        cluster::up(&self.wanted, self.state_dir(), &Silent).await
-    }
-
     /// What a run of `up` that changes nothing tells.
     async fn notes(&self) -> Vec<String> {
-        let notes = Notes::default();
-        cluster::up(&self.wanted, self.state_dir(), &notes).await.unwrap();
-        notes.0.into_inner().unwrap()
+        let recorder = Recorder::with_budget(u32::MAX);
+        cluster::up(&self.wanted, self.state_dir(), &recorder).await.unwrap();
+        recorder.notes.into_inner().unwrap()
     }
 
     async fn restart(&self, number: u32) -> Result<ClusterView, ClusterError> {
         let which = Which::Named(self.name(number));
         let traffic = cluster::NoTraffic;
         cluster::restart(&self.wanted, self.state_dir(), &which, &traffic, &Silent).await
-    }
-
-    async fn root(&self, node: &NodeView) -> Conn {
-        let state = State::load(self.state_dir(), &self.wanted.name).unwrap().unwrap();
-        let (host, port) = node.server.address.rsplit_once(':').unwrap();
-        let tls = self.wanted.docker_tls.is_some();
-        let options = OptsBuilder::default()
-            .ip_or_hostname(host)
-            .tcp_port(port.parse().unwrap())
-            .user(Some("root"))
-            .pass(Some(state.root.expose()))
-            .ssl_opts(tls.then(|| SslOpts::default().with_danger_accept_invalid_certs(true)))
-            .prefer_socket(false);
-        Conn::new(options).await.unwrap()
     }
 
     async fn ask(&self, node: &NodeView, query: &str) -> String {
@@ -105,7 +65,7 @@ impl Fixture {
 
     /// Rows of a table that replicas get; asked of a replica once it has what the primary has.
     async fn rows(&self, view: &ClusterView) -> Vec<String> {
-        let primary = view.nodes.iter().find(|node| node.role == Role::Primary).unwrap();
+        let primary = roles::node(view, Role::Primary);
         let executed = self.ask(primary, "SELECT @@global.gtid_executed").await;
         let mut all = Vec::new();
         for node in &view.nodes {
@@ -117,48 +77,12 @@ impl Fixture {
     }
 }
 
-impl Drop for Fixture {
-    fn drop(&mut self) {
-        let (mut wanted, dir) = (self.wanted.clone(), self.state_dir().to_owned());
-        // The way by TLS is gone with the test's runtime.
-        (wanted.docker_host, wanted.docker_tls) = (None, None);
-        let cleaner = std::thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(cluster::destroy(&wanted, &dir, &Silent)).map(|_| ())
-        });
-        match cleaner.join() {
-            Ok(Ok(())) => {}
-            other => eprintln!("{} may have left something behind: {other:?}", self.wanted.name),
-        }
-    }
-}
-
-#[derive(Default)]
-struct Notes(Mutex<Vec<String>>);
-
-impl Progress for Notes {
-    fn begin(&self, _text: &str) {}
-    fn detail(&self, _text: &str) {}
-    fn end(&self) {}
-    fn note(&self, text: &str) {
-        self.0.lock().unwrap().push(text.to_owned());
-    }
-}
-
 #[track_caller]
 fn says(result: Result<ClusterView, ClusterError>, words: &[&str]) {
     let error = result.map(|_| ()).unwrap_err().to_string();
     for word in words {
         assert!(error.contains(word), "no {word:?} in {error:?}");
     }
-}
-
-fn docker(arguments: &[&str]) -> String {
-    let output = Command::new("docker").args(arguments).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    text.trim().to_owned()
 }
 
 /// A command of root's in a folder of the host, which the test may not look into itself.
@@ -347,15 +271,18 @@ async fn failover_keeps_the_container(fixture: &Fixture) {
     command.args(["serve", "--config"]).arg(dir.join("proxy.toml")).env("WEIR_LOG", "info");
     let mut weir = command.stderr(log).stdout(Stdio::null()).spawn().unwrap();
     let log = || std::fs::read_to_string(dir.join("log")).unwrap();
-    until("Weir to serve", log, async || TcpStream::connect(("127.0.0.1", port)).await.is_ok())
-        .await;
+    until_or_show(PATIENCE, "Weir to serve", log, async || {
+        TcpStream::connect(("127.0.0.1", port)).await.ok()
+    })
+    .await;
     docker(&["pause", &name]);
-    until("node 1 to lead", log, async || {
+    until_or_show(PATIENCE, "node 1 to lead", log, async || {
         let view = cluster::observe(&fixture.wanted, dir).await.unwrap();
-        view.problems.is_empty()
+        let leads = view.problems.is_empty()
             && view.nodes[0].role == Role::Primary
             && view.nodes[1].container_id == before.nodes[1].container_id
-            && view.nodes[1].replication.is_some()
+            && view.nodes[1].replication.is_some();
+        leads.then_some(())
     })
     .await;
     weir.kill().unwrap();
@@ -364,15 +291,6 @@ async fn failover_keeps_the_container(fixture: &Fixture) {
     let view = fixture.up().await.unwrap();
     assert_eq!(view.nodes[1].container_id, before.nodes[1].container_id);
     assert_eq!(fixture.rows(&view).await, ["1", "1"]);
-}
-
-/// Asks again and again; after [`PATIENCE`] it is an error that shows the log.
-async fn until(what: &str, log: impl Fn() -> String, mut ask: impl AsyncFnMut() -> bool) {
-    let started = Instant::now();
-    while !ask().await {
-        assert!(started.elapsed() < PATIENCE, "waited too long for {what}:\n{}", log());
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
 }
 
 /// The engine of this host as one on another: by TCP with TLS, at an address that is no loopback.

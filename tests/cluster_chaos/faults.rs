@@ -7,7 +7,7 @@ use mysql_async::prelude::Queryable as _;
 use super::docker::docker;
 use super::ground::Ground;
 use super::wait::until;
-use super::writers::{RECOVERY_LIMIT, WRITERS, Writers, check_rows};
+use super::writers::{RECOVERY_LIMIT, WRITERS, Writers};
 
 /// How long a trouble may take to be named.
 const NAMED_LIMIT: Duration = Duration::from_secs(60);
@@ -138,7 +138,7 @@ impl Fault {
         let acknowledged = writers.finish().await;
         ground.stage.whole().await;
         let whole = since.elapsed();
-        check_rows(&ground.stage, &acknowledged).await;
+        ground.stage.check_rows(&acknowledged).await;
         let mut conn = ground.stage.through_weir().await;
         conn.query_drop("TRUNCATE TABLE written").await.unwrap();
         conn.disconnect().await.unwrap();

@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-use mysql_async::{Conn, OptsBuilder};
+use mysql_async::{Conn, OptsBuilder, SslOpts};
 use tempfile::TempDir;
 use weir::cluster::{self, ClusterError, ClusterView, NodeView, Silent, State, snapshot};
 use weir::config::{Cluster, Config};
@@ -59,15 +59,26 @@ impl Fixture {
     }
 
     pub(crate) async fn root(&self, node: &NodeView) -> Conn {
-        let password = self.state().root;
-        let login = login(&node.server.address, "root", password.expose(), None).await;
+        let (address, password) = (&node.server.address, self.state().root);
+        let login = match self.wanted.docker_tls {
+            None => login(address, "root", password.expose(), None).await,
+            // The way to servers elsewhere is one on which others listen.
+            Some(_) => {
+                let tls = SslOpts::default().with_danger_accept_invalid_certs(true);
+                Conn::new(options(address, "root", password.expose()).ssl_opts(tls)).await
+            }
+        };
         login.unwrap_or_else(|error| panic!("root at {}: {error}", node.name))
     }
 }
 
 impl Drop for Fixture {
     fn drop(&mut self) {
-        let (wanted, dir) = (self.wanted.clone(), self.state_dir().to_owned());
+        let (mut wanted, dir) = (self.wanted.clone(), self.state_dir().to_owned());
+        // What a test put in between to reach the engine by TLS is gone with its runtime.
+        if wanted.docker_tls.take().is_some() {
+            wanted.docker_host = None;
+        }
         let cleaner = std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -93,13 +104,15 @@ pub(crate) async fn login(
     password: &str,
     database: Option<&str>,
 ) -> mysql_async::Result<Conn> {
+    Conn::new(options(address, user, password).db_name(database)).await
+}
+
+fn options(address: &str, user: &str, password: &str) -> OptsBuilder {
     let (host, port) = address.rsplit_once(':').unwrap();
-    let options = OptsBuilder::default()
+    OptsBuilder::default()
         .ip_or_hostname(host)
         .tcp_port(port.parse().unwrap())
         .user(Some(user))
         .pass(Some(password))
-        .db_name(database)
-        .prefer_socket(false);
-    Conn::new(options).await
+        .prefer_socket(false)
 }

@@ -13,10 +13,12 @@ use tempfile::TempDir;
 use weir::cluster::State;
 
 use super::ports::free_ports;
-use super::wait::until;
+use super::wait::{until, until_or_show};
 
 /// How long a cluster may take to be whole again, the old primary included.
 const WHOLE_LIMIT: Duration = Duration::from_secs(120);
+/// How long Weir may take to let a client in.
+const LOGIN_LIMIT: Duration = Duration::from_secs(30);
 /// How long one command that asks how it is may take.
 const ASK_LIMIT: Duration = Duration::from_secs(60);
 
@@ -25,16 +27,24 @@ pub(crate) struct Stage {
     dir: TempDir,
     pub(crate) name: String,
     pub(crate) port: u16,
-    weir: Option<Arc<Mutex<Child>>>,
+    /// The one that serves.
+    pub(crate) weir: Option<Arc<Mutex<Child>>>,
     /// Words at which Weir is killed as soon as they are in its log, once.
     pub(crate) trap: Arc<Mutex<Option<String>>>,
 }
 
 impl Stage {
     pub(crate) fn new(test: &str, settings: &str) -> Self {
+        let mut stage = Self::configured(test, settings);
+        stage.weir(&["cluster", "up"]);
+        stage.serve();
+        stage
+    }
+
+    /// Nothing is made yet, and nothing serves. `settings` go on where `[cluster]` ends.
+    pub(crate) fn configured(test: &str, settings: &str) -> Self {
         let pid = std::process::id();
         let name = format!("weirtest{pid}{test}");
-        let dir = tempfile::tempdir().unwrap();
         // Weir's, and those of as many nodes as a test has at most.
         let port = free_ports(4);
         let base = port + 1;
@@ -42,11 +52,14 @@ impl Stage {
             "[proxy]\nlisten = \"127.0.0.1:{port}\"\nstate_dir = \"state\"\n\
              [cluster]\nname = \"{name}\"\nport_base = {base}\nmemory_mb = 64\n{settings}"
         );
+        Self::with_file(name, port, &text)
+    }
+
+    /// Of a cluster of that name, with a configuration that has Weir listen at `port`.
+    pub(crate) fn with_file(name: String, port: u16, text: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("proxy.toml"), text).unwrap();
-        let mut stage = Self { dir, name, port, weir: None, trap: Arc::default() };
-        stage.weir(&["cluster", "up"]);
-        stage.serve();
-        stage
+        Self { dir, name, port, weir: None, trap: Arc::default() }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -128,12 +141,24 @@ impl Stage {
 
     pub(crate) async fn through_weir(&self) -> Conn {
         let options = self.application().tcp_port(self.port);
-        until(Duration::from_secs(30), "a login", async || Conn::new(options.clone()).await.ok())
-            .await
+        until_or_show(
+            LOGIN_LIMIT,
+            "a login",
+            || self.log(),
+            async || Conn::new(options.clone()).await.ok(),
+        )
+        .await
     }
 
-    /// Waits until nothing is left to do, and all servers have the same rows.
+    /// Waits until nothing is left to do, and all servers have the same rows; nobody may write meanwhile.
     pub(crate) async fn whole(&self) {
+        self.settled(&["problems", "findings"], |_| true).await;
+    }
+
+    /// Waits until these lists of the status are empty, and no replica lacks what the primary has, and each
+    /// one's replication is as `right` wants it. While clients write there are findings: servers are looked
+    /// at one after the other.
+    pub(crate) async fn settled(&self, lists: &[&str], right: impl Fn(&serde_json::Value) -> bool) {
         let mut last = String::new();
         let started = Instant::now();
         until(WHOLE_LIMIT + ASK_LIMIT, &format!("{} to be whole", self.name), async || {
@@ -141,19 +166,20 @@ impl Stage {
             let done = self.command(&["cluster", "status", "--json"]).output().unwrap();
             last = String::from_utf8_lossy(&done.stdout).into_owned();
             let status: serde_json::Value = serde_json::from_slice(&done.stdout).ok()?;
-            let right = ["problems", "findings"]
-                .iter()
-                .all(|key| status[*key].as_array().is_some_and(Vec::is_empty));
+            let quiet =
+                lists.iter().all(|list| status[*list].as_array().is_some_and(Vec::is_empty));
             let running = status["nodes"].as_array()?.iter().all(|node| {
-                node["role"] == "primary" || node["replication"]["behind_transactions"] == 0
+                let replication = &node["replication"];
+                let follows = replication["behind_transactions"] == 0 && right(replication);
+                node["role"] == "primary" || follows
             });
-            (right && running).then_some(())
+            (quiet && running).then_some(())
         })
         .await;
     }
 
     /// Ids of the rows of each server.
-    pub(crate) async fn rows(&self) -> Vec<(String, Vec<u64>)> {
+    async fn rows(&self) -> Vec<(String, Vec<u64>)> {
         let mut all = Vec::new();
         for node in self.status()["nodes"].as_array().unwrap() {
             let published = node["published"].as_str().unwrap();
@@ -163,6 +189,17 @@ impl Stage {
             all.push((node["name"].as_str().unwrap().to_owned(), rows));
         }
         all
+    }
+
+    /// Every acknowledged row is on every server, and all servers have the same.
+    pub(crate) async fn check_rows(&self, acknowledged: &[u64]) {
+        let servers = self.rows().await;
+        for (name, rows) in &servers {
+            let missing: Vec<_> =
+                acknowledged.iter().filter(|id| rows.binary_search(id).is_err()).collect();
+            assert!(missing.is_empty(), "{name} lacks {missing:?}\n{}", self.log());
+            assert_eq!(rows, &servers[0].1, "{name} differs from {}\n{}", servers[0].0, self.log());
+        }
     }
 }
 

@@ -9,6 +9,16 @@ const POLL: Duration = Duration::from_millis(20);
 pub(crate) async fn until<T>(
     limit: Duration,
     what: &str,
+    ask: impl AsyncFnMut() -> Option<T>,
+) -> T {
+    until_or_show(limit, what, String::new, ask).await
+}
+
+/// The same; the panic also shows what `log` gives then.
+pub(crate) async fn until_or_show<T>(
+    limit: Duration,
+    what: &str,
+    log: impl Fn() -> String,
     mut ask: impl AsyncFnMut() -> Option<T>,
 ) -> T {
     let started = Instant::now();
@@ -16,7 +26,7 @@ pub(crate) async fn until<T>(
         if let Some(answer) = ask().await {
             return answer;
         }
-        assert!(started.elapsed() < limit, "waited {limit:?} for: {what}");
+        assert!(started.elapsed() < limit, "waited {limit:?} for: {what}\n{}", log());
         tokio::time::sleep(POLL).await;
     }
 }
