@@ -18,7 +18,7 @@ use super::progress::Progress;
 use super::replication;
 use super::sql::NoLogin;
 use super::subnet::Subnet;
-use super::world::{Facts, World};
+use super::world::{Facts, LOOK_LIMIT, World};
 
 /// Look, plan, do: the engine's part and the servers' part are two rounds; the others are for what
 /// changed meanwhile.
@@ -48,6 +48,7 @@ pub(super) async fn reconcile_where(
     wanted: &(dyn Fn(Step) -> bool + Sync),
 ) -> Result<Facts, ClusterError> {
     let mut left = String::new();
+    let mut before = Vec::new();
     for _ in 0..MAX_ROUNDS {
         let facts = Box::pin(world.look()).await?;
         let mut plan = plan::plan(world.wanted(), &facts.seen())?;
@@ -63,11 +64,26 @@ pub(super) async fn reconcile_where(
             .map(|step| step.text(&world.cluster.name))
             .collect::<Vec<_>>()
             .join(", ");
+        let waits = now.iter().all(|step| matches!(step, Step::WaitHealthy(_)));
+        if waits && now == before {
+            return Err(mute(world, &now));
+        }
+        before.clone_from(&now);
         for step in now {
             take(world, step, progress).await?;
         }
     }
     Err(ClusterError::NotSettled { rounds: MAX_ROUNDS, left })
+}
+
+/// They let root in, and then do not answer.
+fn mute(world: &World, waits: &[Step]) -> ClusterError {
+    let names = waits.iter().filter_map(|step| match step {
+        Step::WaitHealthy(number) => Some(world.name(*number)),
+        _ => None,
+    });
+    let nodes = names.collect::<Vec<_>>().join(", ");
+    ClusterError::Mute { nodes, seconds: LOOK_LIMIT.as_secs() }
 }
 
 /// Writes down who the primary is and that the cluster is to run, before anything is done by it.
