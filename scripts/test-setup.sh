@@ -1,7 +1,7 @@
 #!/bin/bash
 # Everything that `make test` needs, made in parallel with the compile of the tests:
 #
-#   a Docker Engine, the MySQL image, and in target/test-tools: a Python with PyMySQL and
+#   a Docker Engine, the MySQL image, etcd, and in target/test-tools: a Python with PyMySQL and
 #   mysql-connector-python, Node's mysql2, the mysql client programs. target/test-tools/env names them.
 #
 #   scripts/test-setup.sh [--compile]     --compile builds the tests meanwhile
@@ -44,7 +44,8 @@ node_tools() {
 # The image's own client programs with their libraries, so that they run here without a container.
 mysql_clients() {
     local id name loader directories files
-    id=$(docker image inspect -f '{{.Id}}' "$IMAGE")
+    # The programs' wrappers name their place.
+    id="$(docker image inspect -f '{{.Id}}' "$IMAGE") in $TOOLS"
     done_with clients.stamp "$id" && return 0
     rm -rf "$TOOLS/mysql-root" && mkdir -p "$TOOLS/mysql-root" "$TOOLS/bin"
     # The real path of the programs and of every library that they load.
@@ -95,8 +96,9 @@ command -v cargo >/dev/null || die "cargo is not installed; see https://rustup.r
 missing=()
 command -v gcc >/dev/null || missing+=(gcc libc6-dev)
 command -v node >/dev/null && command -v npm >/dev/null || missing+=(nodejs npm)
+command -v etcd >/dev/null || missing+=(etcd-server)
 python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
-((${#missing[@]} == 0)) || apt_install "the tests' compilers and drivers" "${missing[@]}"
+((${#missing[@]} == 0)) || apt_install "the tests' compilers, drivers and etcd" "${missing[@]}"
 
 JOBS=()
 job engine engine_and_image

@@ -10,6 +10,9 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
+use crate::admin::api::{self, Api};
+use crate::admin::http;
+use crate::admin::work::Subject;
 use crate::backend::connect::Connector;
 use crate::backend::credentials::{Credentials, Limits as CredentialLimits};
 use crate::backend::pool::{Limits, Pools};
@@ -26,6 +29,9 @@ use crate::wire::LoginKey;
 
 /// How long running commands may go on after a signal.
 const DRAIN: Duration = Duration::from_secs(10);
+
+/// How long giving the lead to another Weir may take at the end.
+const RESIGN: Duration = Duration::from_secs(3);
 
 /// File descriptors beside those of clients: connections to servers, epoll, logs.
 const OTHER_FILES: u64 = 4_096;
@@ -77,7 +83,7 @@ pub fn run(mut config: Config) -> anyhow::Result<()> {
         format!("cannot listen on {}; is another Weir running?", config.proxy.listen)
     })?;
     let workers = start_workers(&config, &shared)?;
-    start_control(&control, &shared, &monitor, &cancel)?;
+    let task = start_control(&control, &shared, &monitor, &cancel)?;
     let stop = Arc::new(AtomicBool::new(false));
     start_acceptor(listener, workers, Arc::clone(&shared), Arc::clone(&stop))?;
     tracing::info!(listen = %config.proxy.listen, workers = config.proxy.workers, "Weir serves");
@@ -87,39 +93,75 @@ pub fn run(mut config: Config) -> anyhow::Result<()> {
     crate::server::wake(config.proxy.listen);
     control.block_on(drain(&shared));
     cancel.cancel();
+    if let Some(task) = task
+        && control.block_on(async { tokio::time::timeout(RESIGN, task).await }).is_err()
+    {
+        tracing::debug!("the lead was not given to another Weir in time");
+    }
     Ok(())
 }
 
 /// The tasks beside monitor and workers: whoever waits for a primary hears of every change; with `[cluster]`, the
-/// control task and the socket for commands.
+/// control task, which is returned, and the socket for commands; with `[admin]`, the HTTP API.
 fn start_control(
     control: &tokio::runtime::Runtime,
     shared: &Arc<Shared>,
     monitor: &crate::monitor::MonitorHandle,
     cancel: &CancellationToken,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<tokio::task::JoinHandle<()>>> {
     let (mut changes, door) = (monitor.changes(), Arc::clone(&shared.door));
     control.spawn(async move {
         while changes.changed().await.is_ok() {
             door.tell();
         }
     });
-    let Some(cluster) = &shared.config.cluster else { return Ok(()) };
     let state_dir = shared.config.proxy.state_dir.clone();
     let traffic: Arc<dyn Traffic> = Arc::new(Clients(Arc::clone(shared), monitor.clone()));
+    let subject = Arc::new(Subject {
+        cluster: shared.config.cluster.clone(),
+        state_dir: state_dir.clone(),
+        traffic: Arc::clone(&traffic),
+    });
+    start_http(control, &shared.config, &subject)?;
+    let Some(cluster) = &shared.config.cluster else { return Ok(None) };
     let task = Control {
         cluster: cluster.clone(),
         state_dir: state_dir.clone(),
         topology: Arc::clone(&shared.topology),
-        traffic: Arc::clone(&traffic),
+        traffic,
     };
-    control.spawn(task.run(cancel.clone()));
+    let task = control.spawn(task.run(cancel.clone()));
     let path = crate::admin::socket(&state_dir);
     let _in_runtime = control.enter();
     let listener = crate::admin::server::bind(&path)
         .with_context(|| format!("no control socket at {}", path.display()))?;
-    let subject = crate::admin::server::Subject { cluster: cluster.clone(), state_dir, traffic };
-    control.spawn(crate::admin::server::serve(listener, Arc::new(subject)));
+    control.spawn(crate::admin::server::serve(listener, subject));
+    Ok(Some(task))
+}
+
+fn start_http(
+    control: &tokio::runtime::Runtime,
+    config: &Config,
+    subject: &Arc<Subject>,
+) -> anyhow::Result<()> {
+    let Some(admin) = config.admin else { return Ok(()) };
+    let token = crate::admin::token::load_or_make(&config.proxy.state_dir)
+        .context("no token for the HTTP API")?;
+    let tls = if admin.tls { Some(tls_acceptor(config)?) } else { None };
+    let listener = http::bind(admin.listen).with_context(|| {
+        format!(
+            "cannot listen on {} for the HTTP API; choose another port in [admin]",
+            admin.listen
+        )
+    })?;
+    let router = api::router(Arc::new(Api { subject: Arc::clone(subject), token }));
+    tracing::info!(listen = %admin.listen, tls = admin.tls, "the HTTP API is there");
+    control.spawn(async move {
+        let ended = http::serve(listener, tls, router, http::Limits::default()).await;
+        if let Err(error) = ended {
+            tracing::error!(%error, "the HTTP API has ended");
+        }
+    });
     Ok(())
 }
 
@@ -191,6 +233,10 @@ fn acceptor(config: &Config) -> anyhow::Result<Option<tokio_rustls::TlsAcceptor>
     if config.proxy.tls == ClientTls::Off {
         return Ok(None);
     }
+    tls_acceptor(config).map(Some)
+}
+
+fn tls_acceptor(config: &Config) -> anyhow::Result<tokio_rustls::TlsAcceptor> {
     let (certificate, key) = match &config.proxy.tls_files {
         Some(files) => files.clone(),
         None => tls::load_or_make_certificate(&config.proxy.state_dir).context("no certificate")?,
@@ -200,7 +246,7 @@ fn acceptor(config: &Config) -> anyhow::Result<Option<tokio_rustls::TlsAcceptor>
     };
     let server = tls::server_config(&read(&certificate)?, &read(&key)?)
         .with_context(|| format!("{} and {} do not serve", certificate.display(), key.display()))?;
-    Ok(Some(tokio_rustls::TlsAcceptor::from(server)))
+    Ok(tokio_rustls::TlsAcceptor::from(server))
 }
 
 fn start_workers(config: &Arc<Config>, shared: &Arc<Shared>) -> anyhow::Result<Vec<WorkerHandle>> {

@@ -69,12 +69,19 @@ async fn work(
     sessions: Arc<AtomicUsize>,
 ) {
     let mut reap = tokio::time::interval(REAP_EVERY);
+    let mut news = worker.shared.door.news();
     loop {
         tokio::select! {
             socket = sockets.recv() => match socket {
                 Some((socket, peer)) => start_session(&worker, socket, peer, &sessions),
                 None => return,
             },
+            Ok(()) = news.changed() => {
+                let topology = worker.shared.topology.load();
+                if topology.servers.iter().any(|server| server.silent) {
+                    worker.tell_of_silence();
+                }
+            }
             _ = reap.tick() => {
                 let topology = worker.shared.topology.load_full();
                 worker.pools.reap(Instant::now(), &|id| topology.get(id).is_some());

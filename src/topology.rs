@@ -17,6 +17,17 @@ pub enum Role {
     Unknown,
 }
 
+impl Role {
+    /// "primary", "replica" or "unknown"
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Primary => "primary",
+            Self::Replica => "replica",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// Whether a server may be used, and if not why, in one clause.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
@@ -70,6 +81,13 @@ impl Topology {
     /// Replicas that may be read from.
     pub fn replicas(&self) -> impl Iterator<Item = &ServerState> {
         self.servers.iter().filter(|s| s.role == Role::Replica && s.health == Health::Usable)
+    }
+
+    /// Whether an answer of that server is not worth waiting for any more: it is silent, and another does its
+    /// work.
+    pub fn is_replaced(&self, id: ServerId) -> bool {
+        self.get(id).is_some_and(|server| server.silent)
+            && self.primary().is_some_and(|primary| primary.id != id)
     }
 
     /// The server of that id.

@@ -270,7 +270,7 @@ async fn check_ends(fixture: &Fixture, one: &Started, two: &Started) {
 
     // The cluster takes its copies along; its snapshots can be run without it.
     fixture.run(RunRequest { snapshot: "moment", ..RunRequest::default() }).await.unwrap();
-    let all = cluster::inventory(wanted).await.unwrap();
+    let all = cluster::inventory(wanted, fixture.state_dir()).await.unwrap();
     assert!(all.iter().any(|line| line.contains(".copy.moment-1")), "{all:?}");
     cluster::destroy(wanted, dir, &Silent).await.unwrap();
     assert_eq!(fixture.containers("copy"), "");

@@ -31,7 +31,7 @@ const RANKS: [(&str, u8); 17] = [
 
 /// Modules and files that decide or convert: no runtime, no clock, no chance, so that a test can
 /// drive them. Their callers hand in the time and the random bytes.
-const PURE: [&str; 11] = [
+const PURE: [&str; 15] = [
     "wire",
     "sql",
     "config",
@@ -40,17 +40,22 @@ const PURE: [&str; 11] = [
     "gtid",
     "monitor/health",
     "monitor/roles",
+    "monitor/group",
     "cluster/plan",
+    "cluster/group/plan",
+    "cluster/group/seen",
+    "cluster/group/options",
     "cluster/diagnose",
     "cluster/lag",
 ];
 
 /// Files that may open sockets, and why.
-const OPENS_SOCKETS: [(&str, &str); 6] = [
+const OPENS_SOCKETS: [(&str, &str); 7] = [
     ("src/server.rs", "listens for clients"),
     ("src/backend/connect.rs", "connects to servers"),
     ("src/admin/server.rs", "the control socket in the state directory"),
     ("src/admin/client.rs", "its other end"),
+    ("src/admin/http.rs", "listens for the HTTP API"),
     ("src/cluster/world.rs", "asks by binding whether an address is this host's; no data"),
     (
         "src/monitor/tunnel.rs",
@@ -73,7 +78,7 @@ fn the_sources_are_tidy() {
         ranks,
         session_knows_no_control_plane,
         pure_modules_stay_pure,
-        one_file_names_bollard,
+        engines_have_one_user,
         sockets_are_opened_at_the_rim,
         files_are_short,
         nothing_is_left_for_later,
@@ -163,19 +168,23 @@ fn is_pure(file: &File) -> bool {
     })
 }
 
-/// The Docker Engine's crate has one user, so that everything else can be tested without it.
-fn one_file_names_bollard(files: &[File]) -> Vec<Finding> {
-    let outside = |file: &&File| {
-        file.in_src().is_some()
-            && file.path != "src/cluster/docker.rs"
-            && !file.path.starts_with("src/cluster/docker/")
+/// A foreign engine's crate has one user, so that everything else can be tested without it.
+fn engines_have_one_user(files: &[File]) -> Vec<Finding> {
+    let users: [(&str, &[&str]); 2] = [
+        ("bollard", &["src/cluster/docker.rs", "src/cluster/docker/"]),
+        ("etcd_client", &["src/cluster/lease/etcd.rs"]),
+    ];
+    let of_user = |(crate_name, paths): &(&str, &[&str])| -> Vec<Finding> {
+        let outside = |file: &&File| {
+            file.in_src().is_some() && !paths.iter().any(|path| file.path.starts_with(path))
+        };
+        let named = |file: &File| -> Vec<Finding> {
+            let message = format!("only {} names {crate_name}", paths.join(" and "));
+            words(&file.code, crate_name).map(|at| file.finding(at, &message)).collect()
+        };
+        files.iter().filter(outside).flat_map(named).collect()
     };
-    let name = |file: &File| -> Vec<Finding> {
-        words(&file.code, "bollard")
-            .map(|at| file.finding(at, "only src/cluster/docker.rs and docker/ name bollard"))
-            .collect()
-    };
-    files.iter().filter(outside).flat_map(name).collect()
+    users.iter().flat_map(of_user).collect()
 }
 
 /// Sockets are opened where limits and timeouts are.
@@ -370,12 +379,14 @@ fn rule_purity() {
 }
 
 #[test]
-fn rule_bollard() {
-    let rule = one_file_names_bollard;
+fn rule_engines() {
+    let rule = engines_have_one_user;
     assert_eq!(found(rule, "src/cluster/docker.rs", "use bollard::x;"), []);
     assert_eq!(found(rule, "src/cluster/docker/snapshot.rs", "use bollard::x;"), []);
     assert_eq!(found(rule, "src/cluster/mod.rs", "//! bollard\nuse bollard::x;"), [2]);
     assert_eq!(found(rule, "tests/cluster.rs", "use bollard::x;"), []);
+    assert_eq!(found(rule, "src/cluster/lease/etcd.rs", "use etcd_client::x;"), []);
+    assert_eq!(found(rule, "src/cluster/lease/mod.rs", "use etcd_client::x;"), [1]);
 }
 
 #[test]

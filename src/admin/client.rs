@@ -32,8 +32,8 @@ pub async fn ask(
             Event::Detail { text } => progress.detail(&text),
             Event::End => progress.end(),
             Event::Note { text } => progress.note(&text),
-            Event::Done { text } => return Ok(Some(Ok(text))),
-            Event::Failed { text } => return Ok(Some(Err(text))),
+            Event::Done { text, .. } => return Ok(Some(Ok(text))),
+            Event::Failed { text, .. } => return Ok(Some(Err(text))),
         }
     }
     Err(io::Error::new(

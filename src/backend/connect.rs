@@ -53,6 +53,13 @@ pub enum ConnectError {
     TimedOut(Duration),
 }
 
+impl ConnectError {
+    /// Whether the server, or another in its place, may be there in a moment.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::TimedOut(_))
+    }
+}
+
 impl From<LoginError> for ConnectError {
     fn from(error: LoginError) -> Self {
         match error {

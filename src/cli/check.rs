@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::config::{ClientTls, Cluster, Config, Server, ServerTlsMode};
+use crate::config::{ClientTls, Cluster, Config, Data, Server, ServerTlsMode};
 
 /// Checks the file; prints its errors to stderr, or a paragraph on what it does to stdout.
 ///
@@ -54,6 +54,16 @@ fn summary(config: &Config) -> String {
         " It probes every server each {:?} as {:?}; a replica more than {:?} behind gets no reads.",
         monitor.interval, monitor.user, config.lag.max,
     );
+    if let Some(admin) = config.admin {
+        let tls = if admin.tls { "only with TLS" } else { "without TLS" };
+        let token = proxy.state_dir.join(crate::admin::token::FILE);
+        let _ = write!(
+            text,
+            " The HTTP API listens at {}, {tls}, for who has the token in {}.",
+            admin.listen,
+            token.display(),
+        );
+    }
     if !config.users.is_empty() {
         let users = count(config.users.len(), "user");
         let _ = write!(text, " It knows {users} itself and asks the servers about the others.");
@@ -68,9 +78,18 @@ fn cluster_sentence(cluster: &Cluster) -> String {
         1 => "1 replica".to_owned(),
         n => format!("{n} replicas"),
     };
+    let host = match &cluster.docker_host {
+        Some(host) if !host.starts_with("unix://") => format!(" of the host of {host}"),
+        _ => " of 127.0.0.1".to_owned(),
+    };
+    let data = match &cluster.data {
+        Data::Volume => "volumes".to_owned(),
+        Data::Container => "their containers".to_owned(),
+        Data::Folder(path) => path.display().to_string(),
+    };
     format!(
         "It keeps the cluster {:?}, a primary with {replicas} from the image {}, on the ports {} \
-         to {last} of 127.0.0.1, with the user {:?} and the database {:?}.",
+         to {last}{host}, with the user {:?} and the database {:?}; new nodes keep their data in {data}.",
         cluster.name, cluster.image, cluster.port_base, cluster.application_user, cluster.database,
     )
 }

@@ -12,10 +12,9 @@ use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{ClusterCommand, nodes};
-use crate::admin::{Request, client};
+use crate::admin::{Request, client, json};
 use crate::cluster::{self, Change, ClusterView, NodeView, Progress, ReplicationView};
 use crate::config::{Cluster, Config};
-use crate::topology::Role;
 
 /// In the state directory: options for MySQL's own client programs, to reach Weir as the application.
 pub(super) const CLIENT_OPTIONS_FILE: &str = "client.cnf";
@@ -81,13 +80,12 @@ async fn status(config: &Config, cluster: &Cluster, json: bool) -> anyhow::Resul
     let examined = cluster::examine(cluster, &config.proxy.state_dir).await?;
     let mut out = io::stdout().lock();
     if json {
-        let mut object = as_json(&examined.view);
-        super::findings::add_json(&examined, &mut object);
-        serde_json::to_writer_pretty(&mut out, &object)?;
+        serde_json::to_writer_pretty(&mut out, &json::cluster(&examined))?;
         writeln!(out)?;
         return Ok(());
     }
     write!(out, "{}{}", table(&examined.view), super::findings::text(&examined))?;
+    writeln!(out, "leader: {}", examined.leader)?;
     for problem in &examined.view.problems {
         writeln!(out, "{problem}")?;
     }
@@ -130,7 +128,7 @@ async fn down(config: &Config, cluster: &Cluster) -> anyhow::Result<()> {
 }
 
 async fn destroy(config: &Config, cluster: &Cluster, yes: bool) -> anyhow::Result<()> {
-    let all = cluster::inventory(cluster).await?;
+    let all = cluster::inventory(cluster, &config.proxy.state_dir).await?;
     if !yes && !all.is_empty() && !confirmed(cluster, &all)? {
         bail!("nothing was removed");
     }
@@ -225,7 +223,7 @@ fn row(node: &NodeView) -> [String; 9] {
     let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
     [
         node.name.clone(),
-        role(node.role).to_owned(),
+        node.role.name().to_owned(),
         node.state.clone(),
         or_dash(&node.health),
         or_dash(&node.version),
@@ -242,6 +240,9 @@ fn threads(replication: &ReplicationView) -> String {
         "Connecting" => "connecting",
         _ => "stopped",
     };
+    if let Some(member) = &replication.member {
+        return format!("member {member}");
+    }
     let mut text = format!(
         "from {}: receiver {}, applier {}",
         replication.source,
@@ -253,43 +254,6 @@ fn threads(replication: &ReplicationView) -> String {
         text.push_str(&replication.error);
     }
     text
-}
-
-pub(super) fn role(role: Role) -> &'static str {
-    match role {
-        Role::Primary => "primary",
-        Role::Replica => "replica",
-        Role::Unknown => "unknown",
-    }
-}
-
-fn as_json(view: &ClusterView) -> serde_json::Value {
-    let nodes = view.nodes.iter().map(|node| {
-        serde_json::json!({
-            "name": node.name,
-            "role": role(node.role),
-            "container": node.state,
-            "container_id": node.container_id,
-            "health": node.health,
-            "version": node.version,
-            "address": node.server.address,
-            "published": node.published.to_string(),
-            "replication": node.replication.as_ref().map(|replication| serde_json::json!({
-                "source": replication.source,
-                "receiver": replication.receiver,
-                "applier": replication.applier,
-                "behind_transactions": replication.behind,
-                "error": replication.error,
-            })),
-        })
-    });
-    serde_json::json!({
-        "cluster": view.name,
-        "nodes": nodes.collect::<Vec<_>>(),
-        "application_user": view.application_user,
-        "database": view.database,
-        "problems": view.problems,
-    })
 }
 
 /// A line a step, each with its time; on a terminal the running one turns.
@@ -373,6 +337,7 @@ mod tests {
     use super::*;
     use crate::cluster::testing::node_view;
     use crate::config::Secret;
+    use crate::topology::Role;
 
     fn view() -> ClusterView {
         let replication = ReplicationView {
@@ -381,6 +346,7 @@ mod tests {
             applier: "Yes".to_owned(),
             behind: Some(1),
             error: "error 2003".to_owned(),
+            member: None,
         };
         ClusterView {
             name: "t".to_owned(),
@@ -411,8 +377,8 @@ mod tests {
 
     #[test]
     fn no_password_is_shown() {
-        let shown = format!("{}{}{:?}", table(&view()), as_json(&view()), view());
+        let shown = format!("{}{}{:?}", table(&view()), json::view(&view()), view());
         assert!(!shown.contains("hunter"));
-        assert_eq!(as_json(&view())["nodes"][1]["replication"]["behind_transactions"], 1);
+        assert_eq!(json::view(&view())["nodes"][1]["replication"]["behind_transactions"], 1);
     }
 }

@@ -153,7 +153,7 @@ pub enum ClusterCommand {
         #[arg(long)]
         yes: bool,
     },
-    /// Make a replica's container and volume anew and copy the data into it
+    /// Make a replica's container and data anew, where [cluster] data says, as a copy of another's
     Replace {
         /// The node, as `status` shows it
         name: String,
@@ -180,7 +180,7 @@ pub enum ClusterCommand {
     },
     /// Mend what can be mended without losing data: start, point at the primary, make read-only
     Repair(RepairArgs),
-    /// Stop and remove the containers; the data stays in its volumes
+    /// Stop the servers and remove the containers; data stays, and so do containers that hold it
     Down,
     /// Remove the containers and the data
     Destroy {

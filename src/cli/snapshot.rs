@@ -12,11 +12,9 @@ use clap::Subcommand;
 
 use super::cluster::Shown;
 use super::table::aligned;
-use crate::cluster::snapshot::{self, CopyView, Listing, RunRequest, SnapshotView};
+use crate::admin::json;
+use crate::cluster::snapshot::{self, CopyView, Listing, RunRequest};
 use crate::config::{Cluster, Config};
-
-/// The longest time to live.
-const MAX_TTL: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// What to do with snapshots.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
@@ -51,7 +49,7 @@ pub enum SnapshotCommand {
         #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
         port: Option<u16>,
         /// Remove the copy after this time: 90s, 30m, 2h, 7d
-        #[arg(long, value_name = "TIME", value_parser = ttl)]
+        #[arg(long, value_name = "TIME", value_parser = snapshot::time_to_live)]
         ttl: Option<Duration>,
     },
     /// Remove a copy with all that was written to it
@@ -165,7 +163,7 @@ async fn list(cluster: &Cluster, json: bool) -> anyhow::Result<()> {
     let listing = snapshot::list(cluster).await?;
     let mut out = io::stdout().lock();
     if json {
-        serde_json::to_writer_pretty(&mut out, &as_json(&listing))?;
+        serde_json::to_writer_pretty(&mut out, &json::listing(&listing))?;
         writeln!(out)?;
     } else {
         write!(out, "{}", tables(&listing))?;
@@ -210,35 +208,6 @@ fn tables(listing: &Listing) -> String {
     text
 }
 
-fn as_json(listing: &Listing) -> serde_json::Value {
-    let snapshots = listing.snapshots.iter().map(|snapshot: &SnapshotView| {
-        serde_json::json!({
-            "name": snapshot.name,
-            "image": snapshot.image,
-            "created": snapshot.created,
-            "from": snapshot.from,
-            "bytes": snapshot.bytes,
-            "version": snapshot.version,
-            "gtid_executed": snapshot.gtid,
-            "copies": snapshot.copies,
-        })
-    });
-    let copies = listing.copies.iter().map(|copy: &CopyView| {
-        serde_json::json!({
-            "name": copy.name,
-            "snapshot": copy.snapshot,
-            "state": copy.state,
-            "published": copy.published.map(|address| address.to_string()),
-            "started": copy.started,
-            "expires": copy.expires,
-        })
-    });
-    serde_json::json!({
-        "snapshots": snapshots.collect::<Vec<_>>(),
-        "copies": copies.collect::<Vec<_>>(),
-    })
-}
-
 fn address(copy: &CopyView) -> String {
     copy.published.map_or_else(|| "-".to_owned(), |address| address.to_string())
 }
@@ -247,40 +216,10 @@ fn size(bytes: u64) -> String {
     format!("{} MB", bytes / 1_000_000)
 }
 
-/// "90s", "30m", "2h", "7d"
-fn ttl(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is no time: write a number and s, m, h or d, as 2h");
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let seconds = match text.strip_prefix(digits) {
-        Some("s") => 1,
-        Some("m") => 60,
-        Some("h") => 3_600,
-        Some("d") => 86_400,
-        _ => return Err(wrong()),
-    };
-    let count: u64 = digits.parse().map_err(|_not_a_number| wrong())?;
-    let time = Duration::from_secs(count.saturating_mul(seconds));
-    if time.is_zero() || time > MAX_TTL {
-        return Err(format!("{text:?} is not between 1s and {}d", MAX_TTL.as_secs() / 86_400));
-    }
-    Ok(time)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_to_live() {
-        for (text, seconds) in [("90s", 90), ("30m", 1_800), ("2h", 7_200), ("7d", 604_800)] {
-            assert_eq!(ttl(text), Ok(Duration::from_secs(seconds)));
-        }
-        for text in
-            ["", "2", "h", "2x", "-1h", "2 h", "0s", "4000d", "99999999999999999999d", "2h30m"]
-        {
-            assert!(ttl(text).is_err(), "{text}");
-        }
-    }
+    use crate::cluster::snapshot::SnapshotView;
 
     #[test]
     fn snapshots_and_copies_are_listed() {
@@ -294,6 +233,7 @@ mod tests {
                 created: "2026-11-21T13:44:06Z".to_owned(),
                 from: "t-2".to_owned(),
                 bytes: 123_456_789,
+                seeds: true,
                 copies: vec!["nightly-1".to_owned()],
             }],
             copies: vec![CopyView {
@@ -307,7 +247,7 @@ mod tests {
         };
         let text = tables(&listing);
         assert!(text.contains("123 MB") && text.contains("127.0.0.1:4711"), "{text}");
-        assert_eq!(as_json(&listing)["snapshots"][0]["gtid_executed"], "u:1-5");
-        assert_eq!(as_json(&listing)["copies"][0]["published"], "127.0.0.1:4711");
+        assert_eq!(json::listing(&listing)["snapshots"][0]["gtid_executed"], "u:1-5");
+        assert_eq!(json::listing(&listing)["copies"][0]["published"], "127.0.0.1:4711");
     }
 }

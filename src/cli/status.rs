@@ -67,7 +67,7 @@ fn table(topology: &Topology) -> String {
         let (health, lag) = words(server);
         [
             server.config.name.clone(),
-            super::cluster::role(server.role).to_owned(),
+            server.role.name().to_owned(),
             server.config.address.clone(),
             if server.version.is_empty() { "-".to_owned() } else { server.version.to_string() },
             lag,
@@ -81,7 +81,7 @@ fn as_json(topology: &Topology) -> serde_json::Value {
     let servers = topology.servers.iter().map(|server| {
         serde_json::json!({
             "name": server.config.name,
-            "role": super::cluster::role(server.role),
+            "role": server.role.name(),
             "address": server.config.address,
             "version": &*server.version,
             "lag_seconds": server.lag.map(|lag| lag.as_secs_f64()),

@@ -1,5 +1,7 @@
 //! The accounts of a cluster and what they may do, as SQL. Pure.
 //!
+//! With the engine on another host than Weir, `root`, `weir_monitor` and `weir_clone` may come from anywhere.
+//!
 //! | account | from | may |
 //! |---|---|---|
 //! | `root` | the node itself, the cluster's network | everything; Weir's own changes |
@@ -24,6 +26,8 @@ pub(super) const ALL: u64 = 5;
 #[derive(Debug, Clone)]
 pub(super) struct Accounts {
     pub subnet: Subnet,
+    /// Weir itself is on another host, and comes from an address that is not known beforehand.
+    pub remote: bool,
     pub replication: Secret,
     pub monitor: Secret,
     pub donor: Secret,
@@ -36,19 +40,9 @@ impl Accounts {
     /// The statements, in order; running them again changes nothing but lost passwords and rights.
     /// They hold passwords: not for logs.
     pub(super) fn statements(&self) -> Vec<String> {
-        let inside = self.subnet.account_host();
-        let replication = account(REPLICATION, &inside);
-        let monitor = account(MONITOR, &inside);
-        let donor = account(DONOR, &inside);
         let application = account(&self.application_user, "%");
         let mut all = vec![format!("CREATE DATABASE IF NOT EXISTS {}", name(&self.database))];
-        all.extend(with_password(&replication, &self.replication));
-        all.push(format!("GRANT REPLICATION SLAVE ON *.* TO {replication}"));
-        all.extend(with_password(&monitor, &self.monitor));
-        all.push(format!("GRANT REPLICATION CLIENT, PROCESS ON *.* TO {monitor}"));
-        all.push(format!("GRANT SELECT ON performance_schema.* TO {monitor}"));
-        all.extend(with_password(&donor, &self.donor));
-        all.push(format!("GRANT BACKUP_ADMIN ON *.* TO {donor}"));
+        all.extend(self.own_statements());
         all.extend(with_password(&application, &self.application));
         all.push(format!(
             "GRANT ALL PRIVILEGES ON {}.* TO {application}",
@@ -57,12 +51,29 @@ impl Accounts {
         all
     }
 
+    /// The part of them that makes Weir's own accounts.
+    pub(super) fn own_statements(&self) -> Vec<String> {
+        let inside = self.subnet.account_host();
+        let replication = account(REPLICATION, &inside);
+        let weirs = self.weirs_host();
+        let monitor = account(MONITOR, &weirs);
+        let donor = account(DONOR, &weirs);
+        let mut all = with_password(&replication, &self.replication).to_vec();
+        all.push(format!("GRANT REPLICATION SLAVE ON *.* TO {replication}"));
+        all.extend(with_password(&monitor, &self.monitor));
+        all.push(format!("GRANT REPLICATION CLIENT, PROCESS ON *.* TO {monitor}"));
+        all.push(format!("GRANT SELECT ON performance_schema.* TO {monitor}"));
+        all.extend(with_password(&donor, &self.donor));
+        all.push(format!("GRANT BACKUP_ADMIN ON *.* TO {donor}"));
+        all
+    }
+
     /// How many of the accounts and the database are there: one row, one number, [`ALL`] when all.
     pub(super) fn count_query(&self) -> String {
         let inside = self.subnet.account_host();
         format!(
             "SELECT (SELECT COUNT(*) FROM mysql.user WHERE (user = {} AND host = {inside}) OR (user = {} AND \
-             host = {inside}) OR (user = {} AND host = {inside}) OR (user = {} AND host = '%')) + (SELECT \
+             host = {weirs}) OR (user = {} AND host = {weirs}) OR (user = {} AND host = '%')) + (SELECT \
              COUNT(*) FROM information_schema.schemata WHERE schema_name = {})",
             string(REPLICATION),
             string(MONITOR),
@@ -70,9 +81,18 @@ impl Accounts {
             string(&self.application_user),
             string(&self.database),
             inside = string(&inside),
+            weirs = string(&self.weirs_host()),
         )
     }
+
+    /// Where the accounts that Weir itself logs in with may come from.
+    fn weirs_host(&self) -> String {
+        if self.remote { "%".to_owned() } else { self.subnet.account_host() }
+    }
 }
+
+/// Users of the cluster's own network that Weir makes itself, root among them.
+pub(super) const OWN: [&str; 4] = [ROOT, REPLICATION, MONITOR, DONOR];
 
 /// Counts what is neither MySQL's nor root's: databases and accounts. Zero means blank.
 pub(super) const FOREIGN_OBJECTS: &str = "SELECT (SELECT COUNT(*) FROM information_schema.schemata WHERE schema_name \
@@ -113,6 +133,7 @@ mod tests {
     fn accounts() -> Accounts {
         Accounts {
             subnet: Subnet::parse("172.20.0.0/16").unwrap(),
+            remote: false,
             replication: Secret::new("r".to_owned()),
             monitor: Secret::new("m".to_owned()),
             donor: Secret::new("d".to_owned()),
@@ -135,6 +156,18 @@ mod tests {
         }
         assert_eq!(all.matches("GRANT ALL").count(), 1);
         assert!(!all.contains("GRANT OPTION") && !all.contains("SUPER"));
+    }
+
+    #[test]
+    fn from_another_host_weir_may_come_from_anywhere() {
+        let remote = Accounts { remote: true, ..accounts() };
+        let all = remote.statements().join("\n");
+        for account in ["'weir_monitor'@'%'", "'weir_clone'@'%'", "'weir_replication'@'172.20.0.0/"]
+        {
+            assert!(all.contains(account), "{all}");
+        }
+        assert_eq!(remote.count_query().matches("host = '%'").count(), 3);
+        assert_eq!(accounts().count_query().matches("host = '%'").count(), 1);
     }
 
     #[test]

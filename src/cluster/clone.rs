@@ -10,9 +10,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::config::Copying;
+
 use super::accounts::{self, DONOR};
+use super::dump;
 use super::error::ClusterError;
 use super::node::MYSQL_PORT;
+use super::position::Coordinates;
 use super::progress::Progress;
 use super::provision;
 use super::replication;
@@ -37,23 +41,33 @@ const END_POLL: Duration = Duration::from_millis(100);
 const RESTART_IS_OURS: u16 = 3707;
 const DOING: &str = "copying the data";
 
-/// Replaces what the node has, which is nothing or was given up, by the data of the donor.
-///
-/// Where a plugin is missing, a blank node whose source still has all binary logs is left to replay
-/// them; else that is an error.
+/// Replaces what the node has, which is nothing or was given up, by the data of the donor. Where a plugin is
+/// missing a dump does it, unless that is not wanted.
 pub(super) async fn fill(
     world: &mut World,
     number: u32,
     donor: u32,
     progress: &dyn Progress,
 ) -> Result<(), ClusterError> {
+    if world.cluster.copy == Copying::Dump {
+        return Box::pin(dump::fill(world, number, donor, progress)).await;
+    }
     wait_for_account(world, donor).await?;
     let mut from = world.root_now(donor).await?;
     let mut client = world.root_now(number).await?;
     let runs = state(&mut client).await?.is_some_and(|state| state.runs);
     if !runs {
-        if let Some(missing) = without_plugin(world, &mut from, &mut client, number, donor).await? {
-            return replay_instead(world, &mut from, &mut client, number, missing, progress).await;
+        if let Some((at, cause)) =
+            without_plugin(world, &mut from, &mut client, number, donor).await?
+        {
+            let (node, lacks) = (world.name(number), world.name(at));
+            if world.cluster.copy == Copying::Clone {
+                return Err(ClusterError::NoClonePlugin { node, lacks, cause });
+            }
+            progress.note(&format!("{lacks} has no clone plugin, so the data comes by a dump"));
+            from.close().await;
+            client.close().await;
+            return Box::pin(dump::fill(world, number, donor, progress)).await;
         }
         empty_hands(world, &mut client, number).await?;
     }
@@ -67,16 +81,22 @@ pub(super) async fn fill(
     provision::wait_until_answers(world, number, restarts.saturating_add(1), progress).await?;
     let mut client = world.root_now(number).await?;
     check_completed(world, &mut client, number, donor).await?;
+    if world.by_position() {
+        stand(world, &mut client, donor).await?;
+    }
     client.close().await;
-    world.forget_renewal(number)
+    world.forget_renewal(number).await
 }
 
 /// Installs the plugin on a running node of which a copy shall be made, or that shall get one: to be
 /// called before any data is given up for that.
 ///
 /// # Errors
-/// [`ClusterError::NoClonePlugin`]
+/// [`ClusterError::NoClonePlugin`] where nothing else would do.
 pub(super) async fn prepare(world: &World, node: u32) -> Result<(), ClusterError> {
+    if world.cluster.copy != Copying::Clone {
+        return Ok(());
+    }
     let mut client = world.root_now(node).await?;
     let missing = install(&mut client).await?;
     client.close().await;
@@ -135,35 +155,12 @@ async fn install(client: &mut Client) -> Result<Option<String>, ClusterError> {
     }
 }
 
-/// Without the plugin a blank node can still start from nothing where nothing is missing.
-async fn replay_instead(
-    world: &mut World,
-    from: &mut Client,
+/// Makes the node ready to lose what it has, after making sure that this is nothing or was given up.
+pub(super) async fn empty_hands(
+    world: &World,
     client: &mut Client,
     number: u32,
-    missing: (u32, String),
-    progress: &dyn Progress,
 ) -> Result<(), ClusterError> {
-    let purged = from.value("SELECT @@global.gtid_purged", DOING).await?.unwrap_or_default();
-    let blank = client.number(accounts::FOREIGN_OBJECTS, DOING).await? == 0;
-    let (at, cause) = missing;
-    if !purged.is_empty() || !blank {
-        return Err(ClusterError::NoClonePlugin {
-            node: world.name(number),
-            lacks: world.name(at),
-            cause,
-        });
-    }
-    progress.note(&format!(
-        "{} has no clone plugin, so {} replays all binary logs instead, which takes longer",
-        world.name(at),
-        world.name(number)
-    ));
-    world.forget_renewal(number)
-}
-
-/// Makes the node ready to lose what it has, after making sure that this is nothing or was given up.
-async fn empty_hands(world: &World, client: &mut Client, number: u32) -> Result<(), ClusterError> {
     let foreign = client.number(accounts::FOREIGN_OBJECTS, DOING).await?;
     let replicates = server::replication(client).await?.is_some();
     let given_up = world.state.renewing.contains(&number);
@@ -289,6 +286,18 @@ async fn check_completed(
     }
 }
 
+/// Without GTIDs the server has noted up to where in the donor's log the copy goes.
+async fn stand(world: &World, client: &mut Client, donor: u32) -> Result<(), ClusterError> {
+    let query = "SELECT binlog_file, binlog_position FROM performance_schema.clone_status";
+    let rows = client.rows(query, DOING).await?;
+    let at = |place| rows.first().and_then(|row| sql::text_at(row, place));
+    let file = at(0).and_then(|path| Some(path.rsplit('/').next()?.to_owned()));
+    match Coordinates::read(file, at(1)) {
+        Some(at) => replication::stand_at(world, client, donor, &at).await,
+        None => Err(client.failed(DOING, "it does not tell a place in the donor's log".to_owned())),
+    }
+}
+
 /// The latest copy to this server; kept over its restart.
 struct State {
     /// "Not Started", "In Progress" (also of one that a crash ended), "Completed", "Failed"
@@ -356,7 +365,7 @@ impl Watcher {
 }
 
 /// "file copy: 312 of 1204 MB, 14 s left"
-fn told(stage: &str, done: u64, all: u64, elapsed: Duration) -> String {
+pub(super) fn told(stage: &str, done: u64, all: u64, elapsed: Duration) -> String {
     const MB: u64 = 1_000_000;
     let stage = stage.to_lowercase();
     if done == 0 || all == 0 {

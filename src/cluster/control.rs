@@ -19,12 +19,13 @@ use crate::topology::{Health, Topology};
 use super::error::ClusterError;
 use super::failover::{self, Cause};
 use super::keep;
+use super::lease::{self, Leader, Right};
 use super::plan::{self, Step};
 use super::progress::Logged;
 use super::provision;
 use super::repair;
 use super::replication;
-use super::state::{Lock, State};
+use super::state::State;
 use super::stuck;
 use super::traffic::Traffic;
 use super::view;
@@ -82,15 +83,28 @@ impl Control {
     /// Works until `cancel`.
     pub async fn run(self, cancel: CancellationToken) {
         let stuck = Arc::new(AtomicBool::new(false));
-        let watch = Box::pin(self.watch(Arc::clone(&stuck)));
-        let all = async { tokio::join!(watch, self.expire(), self.follow_nodes(&stuck)) };
+        let all = async {
+            tokio::join!(
+                Box::pin(self.watch(Arc::clone(&stuck))),
+                Box::pin(self.expire()),
+                Box::pin(self.follow_nodes(&stuck)),
+                Box::pin(lease::lead(&self.cluster, &self.state_dir)),
+            )
+        };
         let _ended = cancel.run_until_cancelled(all).await;
+        if let Err(error) = lease::resign(&self.cluster, &self.state_dir).await {
+            tracing::debug!(%error, "the lead was not given to another");
+        }
     }
 
     /// Tells the proxy of nodes that came or went by a command, and notes whether the primary commits.
     async fn follow_nodes(&self, stuck: &AtomicBool) {
         loop {
             tokio::time::sleep(MEMBERS_EVERY).await;
+            match lease::follow(&self.cluster, &self.state_dir).await {
+                Ok(()) | Err(ClusterError::Busy { .. } | ClusterError::NotLeader { .. }) => {}
+                Err(error) => tracing::debug!(%error, "what another Weir wrote down is not known"),
+            }
             match self.members(stuck).await {
                 Ok(Some(servers)) => self.traffic.set_servers(servers),
                 Ok(None) => {}
@@ -106,7 +120,7 @@ impl Control {
     ) -> Result<Option<Vec<config::Server>>, ClusterError> {
         let state = State::load(&self.state_dir, &self.cluster.name)?;
         let Some(state) = state.filter(|state| !state.down) else { return Ok(None) };
-        let world = self.world(state).await?;
+        let world = World::open(&self.wanted(&state), &self.state_dir, state).await?;
         let members = world.members().await?;
         if let Some(primary) = world.state.primary {
             // One that does not answer is none that answers and is stuck.
@@ -116,17 +130,20 @@ impl Control {
         Ok(Some(members.into_iter().map(|number| view::server_of(&world, number)).collect()))
     }
 
-    /// The world as the last command wanted it.
-    async fn world(&self, state: State) -> Result<World, ClusterError> {
+    /// The cluster as the last command wanted it.
+    fn wanted(&self, state: &State) -> config::Cluster {
         let mut cluster = self.cluster.clone();
         cluster.replicas = state.replicas.unwrap_or(cluster.replicas);
-        World::open(&cluster, &self.state_dir, state).await
+        cluster
     }
 
     /// Removes copies of snapshots whose time is over.
     async fn expire(&self) {
         loop {
             tokio::time::sleep(EXPIRE_EVERY).await;
+            if !matches!(lease::leader(&self.cluster, &self.state_dir).await, Leader::Ours(_)) {
+                continue;
+            }
             let now = std::time::SystemTime::now();
             match super::snapshot::remove_expired(&self.cluster, &self.state_dir, now).await {
                 Ok(removed) => {
@@ -171,7 +188,7 @@ impl Control {
             memory.looked_over = false;
             let done = match looks {
                 Looks::Headless(name) => self.behead(&mut memory, &name, since).await,
-                Looks::Stuck(name) => self.unstick(&mut memory, &name).await,
+                Looks::Stuck(name) => self.unstick(&memory, &name).await,
                 _ => self.mend(&mut memory).await,
             };
             self.note(&mut memory, done);
@@ -192,8 +209,12 @@ impl Control {
                 memory.pause = FIRST_PAUSE;
                 memory.next_attempt = Instant::now() + FIRST_PAUSE;
             }
-            // Somebody works on it: `weir cluster up`, say.
-            Err(ClusterError::Busy { .. }) => memory.next_attempt = Instant::now() + FIRST_PAUSE,
+            // Somebody works on it: `weir cluster up`, say. Who leads, and why nobody can, is told by `lease::lead`.
+            Err(
+                ClusterError::Busy { .. }
+                | ClusterError::NotLeader { .. }
+                | ClusterError::Lead { .. },
+            ) => memory.next_attempt = Instant::now() + FIRST_PAUSE,
             Err(error) => {
                 let words = error.to_string();
                 if words != memory.last_words {
@@ -231,6 +252,8 @@ impl Control {
             server.is_some_and(|server| server.silent)
         });
         match silent {
+            // A group elects by itself; what fell over is started, and joins again.
+            Some(_) if self.cluster.is_group() => Looks::Wrong,
             Some((name, _)) => Looks::Headless(name.clone()),
             None => Looks::Wrong,
         }
@@ -238,7 +261,7 @@ impl Control {
 
     /// Takes the steps that `up` would take, but stops at once when the primary falls silent or is stuck.
     async fn mend(&self, memory: &mut Memory) -> Result<(), ClusterError> {
-        let Some((mut world, _lock)) = self.begin().await? else { return Ok(()) };
+        let Some(mut world) = self.begin().await? else { return Ok(()) };
         let headless = self.topology.load().primary().is_none();
         let silent = async {
             loop {
@@ -261,9 +284,9 @@ impl Control {
         name: &str,
         since: Instant,
     ) -> Result<(), ClusterError> {
-        let Some((mut world, _lock)) = self.begin().await? else { return Ok(()) };
+        let Some(mut world) = self.begin().await? else { return Ok(()) };
         let Some(old) = world.state.primary.filter(|number| world.name(*number) == name) else {
-            drop(_lock);
+            drop(world);
             return self.mend(memory).await;
         };
         tracing::warn!(primary = name, "the primary does not answer");
@@ -287,8 +310,8 @@ impl Control {
     }
 
     /// The primary commits nothing until a person makes room on its disk: another takes its place.
-    async fn unstick(&self, memory: &mut Memory, name: &str) -> Result<(), ClusterError> {
-        let Some((mut world, _lock)) = self.begin().await? else { return Ok(()) };
+    async fn unstick(&self, memory: &Memory, name: &str) -> Result<(), ClusterError> {
+        let Some(mut world) = self.begin().await? else { return Ok(()) };
         let disk = match world.state.primary.filter(|number| world.name(*number) == name) {
             Some(primary) => stuck::disk(&world, primary).await?,
             None => None,
@@ -331,11 +354,11 @@ impl Control {
 
     /// The world, and the right to change it; `None` when nothing is to be changed: the cluster was never
     /// made, or it was stopped by `weir cluster down`.
-    async fn begin(&self) -> Result<Option<(World, Lock)>, ClusterError> {
-        let lock = Lock::take(&self.state_dir, &self.cluster.name)?;
-        let state = State::load(&self.state_dir, &self.cluster.name)?;
-        let Some(state) = state.filter(|state| !state.down) else { return Ok(None) };
-        Ok(Some((self.world(state).await?, lock)))
+    async fn begin(&self) -> Result<Option<World>, ClusterError> {
+        let right = Right::take(&self.cluster, &self.state_dir).await?;
+        let Some(state) = right.load().await?.filter(|state| !state.down) else { return Ok(None) };
+        let cluster = self.wanted(&state);
+        Ok(Some(World::open_with(&cluster, state, &right, &self.state_dir).await?))
     }
 }
 
@@ -369,7 +392,7 @@ async fn mend_all(world: &mut World, headless: bool) -> Result<(), ClusterError>
     };
     done?;
     if world.state.deposed.take().is_some() {
-        world.state.save(&world.state_dir, &world.cluster.name)?;
+        world.save().await?;
     }
     Ok(())
 }

@@ -6,8 +6,11 @@
 //! what was being done. Each call is one request with bollard's limit of two minutes; dropping the
 //! future leaves the engine to finish what it began.
 
+mod connect;
+mod lock;
 mod network;
 mod output;
+mod run;
 mod snapshot;
 
 use std::collections::HashMap;
@@ -18,7 +21,7 @@ use bollard::errors::Error;
 use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, HealthConfig,
     HostConfig, Ipam, IpamConfig, Mount, MountType, NetworkCreateRequest, PortBinding,
-    ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum, VolumeCreateRequest,
+    ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum, Volume, VolumeCreateRequest,
 };
 use bollard::query_parameters::{
     ContainerArchiveInfoOptionsBuilder, CreateContainerOptionsBuilder, CreateImageOptionsBuilder,
@@ -30,13 +33,15 @@ use futures_util::StreamExt as _;
 
 use super::error::ClusterError;
 use super::node::{
-    ContainerSpec, DATA_DIR, LABEL_CLUSTER, LABEL_NODE, LABEL_SPEC, MYSQL_PORT, STOP_SECONDS,
-    network_name,
+    ContainerSpec, DATA_DIR, DataMount, HOLDS_DATA, LABEL_CLUSTER, LABEL_DATA, LABEL_NODE,
+    LABEL_RECORD, LABEL_SPEC, MYSQL_PORT, STOP_SECONDS, network_name,
 };
 use super::subnet::Subnet;
+pub(super) use connect::remote_host;
+pub(super) use lock::{Connection, LockSeen, LockSpec, Seized};
+pub(super) use run::Run;
 pub(super) use snapshot::{LabelledContainer, LabelledImage, LayerSpec, Made};
 
-const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
 /// A health check runs this often, gives up after so long, and must fail so many times in a row.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -44,20 +49,9 @@ const HEALTH_RETRIES: i64 = 3;
 /// Failures before this are not counted: a first start, or InnoDB recovery.
 const HEALTH_START_PERIOD: Duration = Duration::from_secs(300);
 
-/// A program that is run to its end may take this long.
-const RUN_LIMIT: Duration = Duration::from_secs(60);
-const RUN_POLL: Duration = Duration::from_millis(100);
-const RUN_LOG_LINES: u32 = 50;
-/// Other containers of that name that may turn up while it is made.
-const RUN_ATTEMPTS: u32 = 5;
-
-/// A program that was run to its end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Ended {
-    pub exit_code: i64,
-    /// The last lines that it wrote.
-    pub output: String,
-}
+/// Other containers of that name that may turn up while one is made, and how long is waited for each.
+const NAME_ATTEMPTS: u32 = 5;
+const NAME_POLL: Duration = Duration::from_millis(100);
 
 /// A connection to one engine; cheap to clone.
 #[derive(Debug, Clone)]
@@ -76,6 +70,15 @@ pub(super) struct Network {
     pub has_dynamic_range: bool,
 }
 
+/// A node's container by its labels alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct NodeContainer {
+    pub number: u32,
+    pub name: String,
+    /// The data is in its own layer and goes with it.
+    pub holds_data: bool,
+}
+
 /// A container as the engine has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Container {
@@ -83,6 +86,8 @@ pub(super) struct Container {
     pub cluster: Option<String>,
     pub node: Option<u32>,
     pub spec: Option<String>,
+    /// The data is in its own layer and goes with it.
+    pub holds_data: bool,
     /// "created", "running", "paused", "restarting", "exited", "dead", ..
     pub status: String,
     /// "healthy", "starting", "unhealthy", or "" where no check runs.
@@ -96,19 +101,6 @@ pub(super) struct Container {
 }
 
 impl Engine {
-    /// Connects to `docker_host`, else `DOCKER_HOST`, else the local socket, and asks for its version.
-    pub(super) async fn connect(docker_host: Option<&str>) -> Result<Self, ClusterError> {
-        let host = docker_host
-            .map(str::to_owned)
-            .or_else(|| std::env::var("DOCKER_HOST").ok().filter(|text| !text.is_empty()))
-            .unwrap_or_else(|| DEFAULT_HOST.to_owned());
-        let unreachable = |error: Error| unreachable(&host, &error);
-        let docker = Docker::connect_with_host(&host).map_err(unreachable)?;
-        let version = docker.version().await.map_err(unreachable)?.version.unwrap_or_default();
-        tracing::debug!(host, version, "engine answers");
-        Ok(Self { docker })
-    }
-
     /// Whether the image is there.
     pub(super) async fn has_image(&self, image: &str) -> Result<bool, ClusterError> {
         let found = self.docker.inspect_image(image).await;
@@ -242,7 +234,7 @@ impl Engine {
             Box::pin(self.docker.create_container(Some(options), create_body(spec)))
         };
         let mut made = make().await;
-        for _ in 0..RUN_ATTEMPTS {
+        for _ in 0..NAME_ATTEMPTS {
             // A request that was cut off goes on in the engine: what it makes, of our own label, is taken; what
             // it has not finished holds the name for a moment.
             let Err(Error::DockerResponseServerError { status_code: 409, .. }) = &made else {
@@ -253,7 +245,7 @@ impl Engine {
             if there.is_some() && there.as_ref() == ours.map(|(_, cluster)| cluster) {
                 return Ok(());
             }
-            tokio::time::sleep(RUN_POLL).await;
+            tokio::time::sleep(NAME_POLL).await;
             made = make().await;
         }
         made.map(|_| ()).map_err(|error| match &error {
@@ -296,6 +288,15 @@ impl Engine {
         found_or_none(removed, || format!("removing container {name}")).map(|_| ())
     }
 
+    /// Kills what runs in the container, which stays; ended or gone already is fine.
+    pub(super) async fn kill(&self, name: &str) -> Result<(), ClusterError> {
+        let options = None::<bollard::query_parameters::KillContainerOptions>;
+        match self.docker.kill_container(name, options).await {
+            Err(error) if cause(&error).contains("is not running") => Ok(()),
+            done => found_or_none(done, || format!("killing container {name}")).map(|_| ()),
+        }
+    }
+
     /// Wakes the container if it is paused.
     pub(super) async fn wake(&self, name: &str) -> Result<(), ClusterError> {
         if self.container(name).await?.is_some_and(|seen| seen.status == "paused") {
@@ -331,65 +332,11 @@ impl Engine {
         chunks.into_iter().flatten().map(|chunk| chunk.to_string()).collect()
     }
 
-    /// Runs a program of the image to its end, without network and volumes, and removes the container.
-    pub(super) async fn run_once(
-        &self,
-        name: &str,
-        cluster: &str,
-        image: &str,
-        program: &str,
-        arguments: Vec<String>,
-    ) -> Result<Ended, ClusterError> {
-        let body = ContainerCreateBody {
-            image: Some(image.to_owned()),
-            entrypoint: Some(vec![program.to_owned()]),
-            cmd: Some(arguments),
-            labels: Some(HashMap::from([(LABEL_CLUSTER.to_owned(), cluster.to_owned())])),
-            network_disabled: Some(true),
-            ..ContainerCreateBody::default()
-        };
-        let doing = || format!("running {program} in container {name}");
-        let mut left = RUN_ATTEMPTS;
-        loop {
-            // Of a run that was cut off; the engine finishes what it began even then.
-            self.remove_container(name).await?;
-            let options = CreateContainerOptionsBuilder::default().name(name).build();
-            let made = self.docker.create_container(Some(options), body.clone());
-            match Box::pin(made).await {
-                Ok(_) => break,
-                Err(Error::DockerResponseServerError { status_code: 409, .. }) if left > 0 => {
-                    left -= 1;
-                    tokio::time::sleep(RUN_POLL).await;
-                }
-                Err(error) => return Err(refused(doing(), &error)),
-            }
-        }
-        let started = self.docker.start_container(name, None).await;
-        started.map_err(|error| refused(doing(), &error))?;
-        let mut waited = Duration::ZERO;
-        loop {
-            match self.container(name).await? {
-                Some(seen) if matches!(seen.status.as_str(), "exited" | "dead") => {
-                    let output = self.log_tail(name, RUN_LOG_LINES).await;
-                    self.remove_container(name).await?;
-                    return Ok(Ended { exit_code: seen.exit_code, output });
-                }
-                Some(_) if waited < RUN_LIMIT => tokio::time::sleep(RUN_POLL).await,
-                _ => {
-                    self.remove_container(name).await?;
-                    let cause = format!("it had no end within {} s", RUN_LIMIT.as_secs());
-                    return Err(ClusterError::Engine { doing: doing(), cause });
-                }
-            }
-            waited = waited.saturating_add(RUN_POLL);
-        }
-    }
-
-    /// Names of all containers of the cluster, running or not, by node number.
+    /// The containers of all nodes of the cluster, running or not, by node number.
     pub(super) async fn containers(
         &self,
         cluster: &str,
-    ) -> Result<Vec<(u32, String)>, ClusterError> {
+    ) -> Result<Vec<NodeContainer>, ClusterError> {
         let options =
             ListContainersOptionsBuilder::default().all(true).filters(&labelled(cluster)).build();
         let found = self.docker.list_containers(Some(options)).await;
@@ -398,21 +345,30 @@ impl Engine {
             .into_iter()
             .filter_map(|container| {
                 let name = container.names?.into_iter().next()?;
-                let number = container.labels?.get(LABEL_NODE)?.parse().ok()?;
-                Some((number, name.trim_start_matches('/').to_owned()))
+                let labels = container.labels?;
+                Some(NodeContainer {
+                    number: labels.get(LABEL_NODE)?.parse().ok()?,
+                    name: name.trim_start_matches('/').to_owned(),
+                    holds_data: labels.get(LABEL_DATA).is_some_and(|data| data == HOLDS_DATA),
+                })
             })
             .collect();
-        names.sort();
+        names.sort_by(|a, b| (a.number, &a.name).cmp(&(b.number, &b.name)));
         Ok(names)
     }
 
-    /// Names of all volumes of the cluster.
+    /// Names of all volumes of the cluster that are for data.
     pub(super) async fn volumes(&self, cluster: &str) -> Result<Vec<String>, ClusterError> {
         let options = ListVolumesOptionsBuilder::default().filters(&labelled(cluster)).build();
         let found = self.docker.list_volumes(Some(options)).await;
         let found = found.map_err(|error| refused("listing volumes".to_owned(), &error))?;
-        let mut names: Vec<_> =
-            found.volumes.unwrap_or_default().into_iter().map(|volume| volume.name).collect();
+        let mut names: Vec<_> = found
+            .volumes
+            .unwrap_or_default()
+            .into_iter()
+            .filter(holds_data)
+            .map(|volume| volume.name)
+            .collect();
         names.sort();
         Ok(names)
     }
@@ -431,6 +387,10 @@ impl Engine {
         let found = found.map_err(|error| refused("listing networks".to_owned(), &error))?;
         Ok(found.into_iter().map(network_seen).collect())
     }
+}
+
+fn holds_data(volume: &Volume) -> bool {
+    !volume.labels.contains_key(LABEL_RECORD)
 }
 
 fn labelled(cluster: &str) -> HashMap<String, Vec<String>> {
@@ -468,6 +428,7 @@ fn container_seen(found: ContainerInspectResponse) -> Container {
         cluster,
         node: labels.remove(LABEL_NODE).and_then(|number| number.parse().ok()),
         spec: labels.remove(LABEL_SPEC),
+        holds_data: labels.get(LABEL_DATA).is_some_and(|data| data == HOLDS_DATA),
         status: state.status.unwrap_or(ContainerStateStatusEnum::EMPTY).to_string(),
         health: health.filter(|text| text != "none").unwrap_or_default(),
         exit_code: state.exit_code.unwrap_or_default(),
@@ -509,17 +470,27 @@ fn create_body(spec: &ContainerSpec) -> ContainerCreateBody {
                 let name = Some("nofile".to_owned());
                 vec![ResourcesUlimits { name, soft: Some(files), hard: Some(files) }]
             }),
-            mounts: Some(vec![Mount {
-                target: Some(DATA_DIR.to_owned()),
-                source: Some(spec.volume.clone()),
-                typ: Some(MountType::VOLUME),
-                ..Mount::default()
-            }]),
+            mounts: mount(&spec.data).map(|mount| vec![mount]),
             ..HostConfig::default()
         }),
         networking_config: Some(network::endpoint(&spec.network, spec.address)),
         ..ContainerCreateBody::default()
     }
+}
+
+/// What the data directory is, where it is not in the container's own layer.
+fn mount(data: &DataMount) -> Option<Mount> {
+    let (source, typ) = match data {
+        DataMount::Volume(name) => (name.clone(), MountType::VOLUME),
+        DataMount::Folder(path) => (path.display().to_string(), MountType::BIND),
+        DataMount::Layer => return None,
+    };
+    Some(Mount {
+        target: Some(DATA_DIR.to_owned()),
+        source: Some(source),
+        typ: Some(typ),
+        ..Mount::default()
+    })
 }
 
 fn nanoseconds(time: Duration) -> i64 {
@@ -540,14 +511,6 @@ fn found_or_none<T>(
 
 fn refused(doing: String, error: &Error) -> ClusterError {
     ClusterError::Engine { doing, cause: cause(error) }
-}
-
-fn unreachable(host: &str, error: &Error) -> ClusterError {
-    let (host, cause) = (host.to_owned(), cause(error));
-    if cause.contains("ermission denied") {
-        return ClusterError::EngineForbidden { host, cause };
-    }
-    ClusterError::EngineUnreachable { host, cause }
 }
 
 /// The engine's own words, or the whole chain of causes where it could not be asked.

@@ -28,8 +28,17 @@ pub enum ClusterError {
     )]
     ImageMissing { image: String, cause: String },
 
+    #[error("{path}, a place for data, cannot be used: {cause}. {remedy}")]
+    Folder { path: PathBuf, cause: String, remedy: String },
+
     #[error(
-        "port {port} of 127.0.0.1, wanted for {node}, is taken: {cause}. Stop what listens there, or \
+        "image {image} is not there, and pull = \"never\" in [cluster]. Load it (docker load, docker build), or \
+         let it be pulled"
+    )]
+    ImageNotPulled { image: String },
+
+    #[error(
+        "port {port} of the engine's host, wanted for {node}, is taken: {cause}. Stop what listens there, or \
          choose another port_base in [cluster]"
     )]
     PortTaken { port: u16, node: String, cause: String },
@@ -76,18 +85,24 @@ pub enum ClusterError {
     )]
     Diverged { node: String, from: String, count: u64, set: String },
 
+    #[error(
+        "{node} does not replicate from {from}, and without GTIDs nothing tells where in the log of {from} it \
+         would have to begin. Save what it alone has if that is wanted, then give it a new copy of the data: \
+         `weir cluster reclone {node}`"
+    )]
+    NoCommonPosition { node: String, from: String },
+
     #[error("copying the data of {donor} to {node} failed: {cause}. `weir cluster up` tries again")]
     Copy { node: String, donor: String, cause: String },
 
     #[error(
-        "{node} needs a copy of the data, but {lacks} has no clone plugin: {cause}. Take an image with \
-         mysql_clone.so for every node, as the official ones and Weir's own"
+        "{node} needs a copy of the data, but {lacks} has no clone plugin: {cause}. Set copy = \"auto\" in \
+         [cluster], or take an image with mysql_clone.so for every node, as the official ones and Weir's own"
     )]
     NoClonePlugin { node: String, lacks: String, cause: String },
 
     #[error(
-        "the server of image {image} refuses its options: {words}. Correct {option} in [cluster.options] \
-         or [cluster]; nothing was started"
+        "the server of image {image} refuses its options: {words}. Correct {option}; nothing was started"
     )]
     Options { image: String, words: String, option: String },
 
@@ -113,10 +128,10 @@ pub enum ClusterError {
     State { doing: &'static str, path: PathBuf, cause: String },
 
     #[error(
-        "the cluster's data is there ({volumes}) but {path}, which holds its passwords, is not. Put the \
+        "the cluster's data is there ({places}) but {path}, which holds its passwords, is not. Put the \
          file back, or remove the data with `weir cluster destroy`"
     )]
-    StateLost { path: PathBuf, volumes: String },
+    StateLost { path: PathBuf, places: String },
 
     #[error("cluster {name} has not been made yet ({path} does not exist). Run `weir cluster up`")]
     NotBuilt { name: String, path: PathBuf },
@@ -125,6 +140,22 @@ pub enum ClusterError {
         "another Weir is changing this cluster at the moment (it holds {path}). Wait until it has finished"
     )]
     Busy { path: PathBuf },
+
+    #[error(
+        "cluster {cluster} is not changed from here, because another leads it: {leader}. Give the command there, \
+         or stop that Weir first"
+    )]
+    NotLeader { cluster: String, leader: String },
+
+    #[error(
+        "the lead of cluster {cluster} was lost, so nothing more is done here; {leader} leads it now and goes on"
+    )]
+    LeadLost { cluster: String, leader: String },
+
+    #[error(
+        "who leads cluster {cluster} cannot be known, so nothing is changed: {cause}. Clients are served meanwhile"
+    )]
+    Lead { cluster: String, cause: String },
 
     #[error(
         "after {rounds} rounds there was still something to do ({left}); something undoes Weir's steps"

@@ -1,9 +1,12 @@
 //! The primary is dead: which replica takes its place, and how. The decision is pure.
 //!
 //! Signals: Weir's probes fail, no replica hears the primary any more, and the engine's word on its container.
-//! The order of the steps keeps the promise: the old primary is cut off and its container removed *before*
+//! The order of the steps keeps the promise: the old primary is cut off and ended *before*
 //! anybody takes its place; the replica with the most transactions executes all it received; it is
-//! written down; then it may be written to. The old primary's volume stays.
+//! written down; then it may be written to. The old primary's data stays: its volume or folder, and with data in
+//! the container's own layer the container, killed and outside of the network.
+
+mod by_position;
 
 use std::time::Duration;
 
@@ -102,14 +105,20 @@ pub(super) async fn fail_over(
     let Some(old) = world.state.primary else {
         return Err(refuse("it is not written down which node is the primary".to_owned()));
     };
+    // This very container: by the time it is cut off another of its name may be a replica.
+    let victim = world.engine.container(&world.name(old)).await?.map(|container| container.id);
     let _closed = Closed::close(traffic);
-    let mut replicas = Box::pin(reach(world, old)).await?;
+    let (mut replicas, unasked) = Box::pin(reach(world, old)).await?;
     if cause == Cause::Stuck {
         replicas.iter_mut().for_each(|(candidate, _)| candidate.hears = false);
     }
     check_that_it_is_dead(world, old, &replicas)?;
+    check_that_nothing_is_elsewhere(world, old, last_seen, &replicas, &unasked)?;
     progress.begin(&format!("cut {} off", world.name(old)));
-    fence(world, old).await?;
+    world.check().await?;
+    if let Some(victim) = victim {
+        fence(world, &victim).await?;
+    }
     progress.end();
     // Nothing comes any more: what they have now is all.
     for (candidate, client) in &mut replicas {
@@ -118,6 +127,9 @@ pub(super) async fn fail_over(
         candidate.hears = false;
     }
     tracing::debug!(primary = world.name(old), "it is cut off, and nobody receives any more");
+    if world.by_position() {
+        return Box::pin(by_position::take_over(world, old, replicas, traffic, progress)).await;
+    }
     let candidates: Vec<Candidate> = replicas.iter().map(|(seen, _)| seen.clone()).collect();
     let Decision::Promote(new) = decide(&candidates) else {
         return Err(ClusterError::Undecided(
@@ -127,7 +139,7 @@ pub(super) async fn fail_over(
     let place = replicas.iter().position(|(seen, _)| seen.node == new);
     let (_, mut leader) = replicas.swap_remove(place.unwrap_or_default());
     progress.begin(&format!("make {} the primary", world.name(new)));
-    let left = promote::drain(&mut leader, DRAIN_LIMIT).await?;
+    let left = promote::drain(&mut leader, DRAIN_LIMIT, false).await?;
     if left > 0 {
         let name = world.name(new);
         return Err(refuse(format!("{name} could not apply {left} transactions that it received")));
@@ -135,8 +147,8 @@ pub(super) async fn fail_over(
     tracing::debug!(node = world.name(new), "it has applied all that it received");
     let lost = lost(&mut leader, last_seen).await?;
     world.state.deposed = Some(old);
-    promote::record(world, new)?;
-    let followed = lead(world, new, &mut leader, &mut replicas).await?;
+    promote::record(world, new).await?;
+    let followed = lead(world, new, &mut leader, &mut replicas, None).await?;
     tracing::debug!(node = world.name(new), "it takes writes, and the others follow it");
     promote::until_seen(traffic, &world.name(new)).await;
     progress.end();
@@ -171,38 +183,96 @@ fn check_that_it_is_dead(
     Err(ClusterError::NotMoved { cause })
 }
 
+/// An error when sessions have seen transactions that none of these has, while a replica that may have them cannot
+/// be asked: losing them is for a person to decide.
+fn check_that_nothing_is_elsewhere(
+    world: &World,
+    old: u32,
+    last_seen: &str,
+    replicas: &[(Candidate, Client)],
+    unasked: &[u32],
+) -> Result<(), ClusterError> {
+    let sets: Vec<&GtidSet> = replicas.iter().map(|(seen, _)| &seen.has).collect();
+    if unasked.is_empty() || holds_all(&sets, last_seen) {
+        return Ok(());
+    }
+    let names: Vec<String> = unasked.iter().map(|node| world.name(*node)).collect();
+    let (old, names) = (world.name(old), names.join(", "));
+    let cause = format!(
+        "{old} had transactions that the replicas that answer lack, and {names}, which may have them, does not \
+         answer; start {names} or {old}, or remove the container and the volume of {names} to go on without them"
+    );
+    Err(ClusterError::NotMoved { cause })
+}
+
+/// Whether one of the sets has all of `last_seen`.
+fn holds_all(sets: &[&GtidSet], last_seen: &str) -> bool {
+    let mut seen = GtidSet::default();
+    // What cannot be read was never seen.
+    let _ = seen.insert_text(last_seen.as_bytes());
+    sets.iter().any(|set| set.contains(&seen))
+}
+
 /// The new primary is opened while the others turn to it; what went wrong with those.
 async fn lead(
     world: &World,
     new: u32,
     leader: &mut Client,
     others: &mut [(Candidate, Client)],
+    from: promote::From<'_>,
 ) -> Result<Vec<ClusterError>, ClusterError> {
     let has_tls = server::has_tls(leader).await?;
     let (source, password) = (world.name(new), world.state.replication.clone());
-    let follow =
-        others.iter_mut().map(|(_, client)| promote::repoint(client, &source, &password, has_tls));
+    let follow = others
+        .iter_mut()
+        .map(|(_, client)| promote::repoint(client, &source, &password, has_tls, from));
     let follow = futures_util::future::join_all(follow);
-    let (promoted, followed) =
-        tokio::join!(promote::promote(leader, world.cluster.semi_sync), follow);
+    let (promoted, followed) = tokio::join!(promote::promote(world, leader), follow);
     promoted?;
     Ok(followed.into_iter().filter_map(Result::err).collect())
 }
 
-/// Every replica that answers, with what it has.
-async fn reach(world: &World, old: u32) -> Result<Vec<(Candidate, Client)>, ClusterError> {
+/// Every replica that answers, with what it has; and the nodes that do not answer. An error where one runs otherwise
+/// than is configured, since what it has would be read wrongly.
+async fn reach(
+    world: &World,
+    old: u32,
+) -> Result<(Vec<(Candidate, Client)>, Vec<u32>), ClusterError> {
     let others = world.members().await?.into_iter().filter(|node| *node != old);
     let asked = others.map(|node| async move {
-        let mut client = world.root(node).await.ok()?;
+        let mut client = world.root(node).await.map_err(|_unreachable| node)?;
         match ask(&mut client, node).await {
-            Ok(candidate) => Some((candidate?, client)),
+            Ok(candidate) => Ok(candidate.map(|candidate| (candidate, client))),
             Err(error) => {
                 tracing::warn!(%error, "a replica cannot be asked");
-                None
+                Err(node)
             }
         }
     });
-    Ok(futures_util::future::join_all(asked).await.into_iter().flatten().collect())
+    let (mut replicas, mut unasked) = (Vec::new(), Vec::new());
+    for asked in futures_util::future::join_all(asked).await {
+        match asked {
+            Ok(replica) => replicas.extend(replica),
+            Err(node) => unasked.push(node),
+        }
+    }
+    check_modes(world, &mut replicas).await?;
+    Ok((replicas, unasked))
+}
+
+async fn check_modes(
+    world: &World,
+    replicas: &mut [(Candidate, Client)],
+) -> Result<(), ClusterError> {
+    for (_, client) in replicas {
+        let mode = client.value("SELECT @@global.gtid_mode", "asking for its GTIDs").await?;
+        if mode.is_some_and(|mode| mode.starts_with("OFF")) != world.by_position() {
+            let cause =
+                format!("{} has another gtid_mode than [cluster] replication says", client.node());
+            return Err(ClusterError::NotMoved { cause });
+        }
+    }
+    Ok(())
 }
 
 /// `None` for a server that replicates from nobody: it is no replica of the lost primary.
@@ -231,13 +301,15 @@ async fn everything(client: &mut Client) -> Result<GtidSet, ClusterError> {
 }
 
 /// The old primary can neither be reached nor write: its network goes first, since that works whatever
-/// state it is in; then the container, killed. Its volume stays.
-async fn fence(world: &World, old: u32) -> Result<(), ClusterError> {
-    let name = world.name(old);
-    world.engine.disconnect(&super::node::network_name(&world.cluster.name), &name).await?;
-    tracing::debug!(node = name, "it is out of the network");
-    world.engine.wake(&name).await?;
-    world.engine.remove_container(&name).await
+/// state it is in; then the container, killed. Its data stays.
+async fn fence(world: &World, container: &str) -> Result<(), ClusterError> {
+    world.engine.disconnect(&super::node::network_name(&world.cluster.name), container).await?;
+    tracing::debug!(container, "it is out of the network");
+    world.engine.wake(container).await?;
+    if world.engine.container(container).await?.is_some_and(|container| container.holds_data) {
+        return world.engine.kill(container).await;
+    }
+    world.engine.remove_container(container).await
 }
 
 async fn lost(leader: &mut Client, last_seen: &str) -> Result<u64, ClusterError> {
@@ -267,6 +339,16 @@ mod tests {
         assert_eq!(decide(&[candidate(2, "1-7"), candidate(3, "1-5")]), Decision::Promote(2));
         let apart = [candidate(2, "1-7:9"), candidate(3, "1-8")];
         assert!(matches!(decide(&apart), Decision::Contradiction(..)));
+    }
+
+    #[test]
+    fn what_was_seen_is_somewhere_or_not() {
+        let (two, three) = (candidate(2, "1-5").has, candidate(3, "1-7").has);
+        let seen = |numbers: &str| format!("{U}:{numbers}");
+        assert!(holds_all(&[&two, &three], &seen("1-7")));
+        assert!(!holds_all(&[&two, &three], &seen("1-8")));
+        assert!(!holds_all(&[], &seen("1")));
+        assert!(holds_all(&[&two], ""), "nothing was seen");
     }
 
     #[test]

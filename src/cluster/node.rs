@@ -1,9 +1,11 @@
 //! What a node is made of: names, labels, mysqld's options, the container. Pure.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 
-use crate::config::Cluster;
+use crate::config::{Cluster, Data, OptionFile, Replication, mysqld_argument};
 
+use super::group;
 use super::state::State;
 use super::subnet::Subnet;
 
@@ -13,11 +15,23 @@ pub(super) const LABEL_CLUSTER: &str = "dev.weir.cluster";
 pub(super) const LABEL_NODE: &str = "dev.weir.node";
 /// Containers: names the image and options that it was made with.
 pub(super) const LABEL_SPEC: &str = "dev.weir.spec";
+/// The lock's container: which lock file its holder has, and the holder in words.
+pub(super) const LABEL_OWNER: &str = "dev.weir.owner";
+pub(super) const LABEL_LEADER: &str = "dev.weir.leader";
+/// Volumes that hold nothing: what all Weirs of the cluster share, as JSON.
+pub(super) const LABEL_RECORD: &str = "dev.weir.record";
+
+/// Containers: where the data is, where that is no volume, as `data` in `[cluster]` says it.
+pub(super) const LABEL_DATA: &str = "dev.weir.data";
+/// That label's value where the data goes with the container.
+pub(super) const HOLDS_DATA: &str = "container";
 
 /// mysqld's own port, inside the container.
 pub(super) const MYSQL_PORT: u16 = 3306;
 /// Where the data directory is in every image.
 pub(super) const DATA_DIR: &str = "/var/lib/mysql";
+/// Where it is in the container's own layer: the official images declare the other as a volume.
+const LAYER_DATA_DIR: &str = "/var/lib/weir-data";
 /// The file in the container from which the entry point reads root's password (relative to /).
 pub(super) const ROOT_PASSWORD_FILE: &str = "run/weir-root-password";
 /// User and group id of mysqld in the official image and in ours: reads that file.
@@ -30,7 +44,6 @@ const OPEN_FILES: i64 = 65_536;
 const MAX_CONNECTIONS: u32 = 1_000;
 /// A replica without news from its source reconnects after this, seconds.
 const NET_TIMEOUT_SECONDS: u32 = 10;
-const APPLIER_WORKERS: u32 = 4;
 
 /// "weir-1"
 pub(super) fn name(cluster: &str, number: u32) -> String {
@@ -40,6 +53,21 @@ pub(super) fn name(cluster: &str, number: u32) -> String {
 /// The throw-away container in which mysqld judges its options.
 pub(super) fn check_name(cluster: &str) -> String {
     format!("{cluster}-check-options")
+}
+
+/// The container by which a Weir leads. No cluster's name has a dot, so no node's name is like it.
+pub(super) fn lock_name(cluster: &str) -> String {
+    format!("{cluster}.lock")
+}
+
+/// The volume whose label is the record of that number.
+pub(super) fn record_name(cluster: &str, sequence: u64) -> String {
+    format!("{cluster}.record.{sequence}")
+}
+
+/// The throw-away container that looks into folders of the host.
+pub(super) fn folder_name(cluster: &str) -> String {
+    format!("{cluster}-check-folder")
 }
 
 /// The number in a node's name; `None` when it is no name of a node of that cluster.
@@ -53,11 +81,51 @@ pub(super) fn network_name(cluster: &str) -> String {
     cluster.to_owned()
 }
 
-/// Where node `number` is published on this host.
-pub(super) fn published(cluster: &Cluster, number: u32) -> SocketAddr {
+/// Where node `number` is published: on 127.0.0.1, or at the address of an engine's host that is another.
+pub(super) fn published(cluster: &Cluster, number: u32, host: Option<IpAddr>) -> SocketAddr {
     let offset = u16::try_from(number.saturating_sub(1)).unwrap_or(u16::MAX);
     let port = cluster.port_base.saturating_add(offset);
-    SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))
+    SocketAddr::new(host.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), port)
+}
+
+/// The folder of node `number` in the folder of `[cluster] data`; its data is in a folder "data" of it, beside
+/// Weir's mark.
+pub(super) fn folder(cluster: &str, number: u32, base: &Path) -> PathBuf {
+    base.join(name(cluster, number))
+}
+
+/// Where the data directory is in the container.
+pub(super) fn data_dir(data: &Data) -> &'static str {
+    match data {
+        Data::Container => LAYER_DATA_DIR,
+        Data::Volume | Data::Folder(_) => DATA_DIR,
+    }
+}
+
+/// Where the data of node `number` is, in words.
+pub(super) fn place(cluster: &str, number: u32, data: &Data) -> String {
+    let name = name(cluster, number);
+    match data {
+        Data::Volume => format!("volume {name}"),
+        Data::Container => format!("container {name}"),
+        Data::Folder(base) => format!("folder {}", folder(cluster, number, base).display()),
+    }
+}
+
+/// Every option of the operator's for node `number`; of two for the same the later one holds.
+pub(super) fn options(cluster: &Cluster, number: u32) -> Vec<&(String, String)> {
+    fn of(file: Option<&OptionFile>) -> &[(String, String)] {
+        file.map(|file| file.options.as_slice()).unwrap_or_default()
+    }
+    let node = cluster.nodes.get(&number);
+    let own = node.and_then(|node| node.option_file.as_ref());
+    let lists = [
+        of(cluster.option_file.as_ref()),
+        cluster.options.as_slice(),
+        of(own),
+        node.map(|node| node.options.as_slice()).unwrap_or_default(),
+    ];
+    lists.into_iter().flatten().collect()
 }
 
 /// A container to be made; plain values that `docker.rs` hands to the engine.
@@ -71,39 +139,64 @@ pub(super) struct ContainerSpec {
     pub network: String,
     pub address: Ipv4Addr,
     pub published: SocketAddr,
-    pub volume: String,
+    pub data: DataMount,
     pub health: Vec<String>,
     /// `None` takes what the engine gives.
     pub open_files: Option<i64>,
 }
 
-/// The container of node `number`.
+/// What a container has its data directory in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum DataMount {
+    /// By name.
+    Volume(String),
+    /// Of the engine's host.
+    Folder(PathBuf),
+    /// Its own layer.
+    Layer,
+}
+
+/// The container of node `number`, published where `host` says, as [`published`].
 pub(super) fn container(
     cluster: &Cluster,
     state: &State,
     subnet: Subnet,
     number: u32,
+    host: Option<IpAddr>,
 ) -> ContainerSpec {
     let name = name(&cluster.name, number);
+    let place = state.place(cluster, number);
+    // A Weir on another host comes from an address that is not known beforehand.
+    let root_host = host.map_or_else(|| subnet.account_host(), |_| "%".to_owned());
+    let outside = host.map(|_| IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let mut spec = ContainerSpec {
         image: cluster.image.clone(),
         command: command(cluster, state, number),
         environment: vec![
             format!("MYSQL_ROOT_PASSWORD_FILE=/{ROOT_PASSWORD_FILE}"),
             // Root comes from the node itself, or from the cluster's own network, where Weir is.
-            format!("MYSQL_ROOT_HOST={}", subnet.account_host()),
+            format!("MYSQL_ROOT_HOST={root_host}"),
         ],
         labels: labels(&cluster.name, number),
         network: network_name(&cluster.name),
         address: subnet.node(number),
-        published: published(cluster, number),
-        volume: name.clone(),
+        published: published(cluster, number, outside),
+        data: match place {
+            Data::Volume => DataMount::Volume(name.clone()),
+            Data::Container => DataMount::Layer,
+            Data::Folder(base) => {
+                DataMount::Folder(folder(&cluster.name, number, base).join("data"))
+            }
+        },
         health: health_check(),
         open_files: Some(OPEN_FILES),
         name,
     };
     let sum = fingerprint(&spec);
     spec.labels.push((LABEL_SPEC.to_owned(), sum));
+    if *place != Data::Volume {
+        spec.labels.push((LABEL_DATA.to_owned(), place.to_string()));
+    }
     spec
 }
 
@@ -122,28 +215,35 @@ pub(super) fn command(cluster: &Cluster, state: &State, number: u32) -> Vec<Stri
         "mysqld".to_owned(),
         format!("--innodb-buffer-pool-size={}M", cluster.buffer_pool_mb),
         format!("--max-connections={MAX_CONNECTIONS}"),
-        format!("--replica-parallel-workers={APPLIER_WORKERS}"),
+        format!("--replica-parallel-workers={}", cluster.applier_workers),
         format!("--replica-net-timeout={NET_TIMEOUT_SECONDS}"),
         "--loose-mysqlx=OFF".to_owned(),
     ];
-    words.extend(cluster.options.iter().map(|(key, value)| match value.as_str() {
-        "" => format!("--{key}"),
-        value => format!("--{key}={value}"),
-    }));
+    words.extend(group::defaults(cluster));
+    words.extend(options(cluster, number).into_iter().map(mysqld_argument));
     let id = state.server_id_base.saturating_add(number).saturating_sub(1);
+    let gtids = match cluster.replication {
+        Replication::Gtid | Replication::Group => "ON",
+        Replication::File => "OFF",
+    };
     words.extend([
         format!("--server-id={id}"),
         // Names of files must not change with the container's host name.
         "--log-bin=binlog".to_owned(),
         "--relay-log=relay".to_owned(),
-        "--gtid-mode=ON".to_owned(),
-        "--enforce-gtid-consistency=ON".to_owned(),
+        format!("--gtid-mode={gtids}"),
+        format!("--enforce-gtid-consistency={gtids}"),
         "--log-replica-updates=ON".to_owned(),
         "--relay-log-recovery=ON".to_owned(),
         "--replica-preserve-commit-order=ON".to_owned(),
         "--skip-name-resolve=ON".to_owned(),
         format!("--report-host={}", name(&cluster.name, number)),
     ]);
+    let data = state.place(cluster, number);
+    if data_dir(data) != DATA_DIR {
+        words.push(format!("--datadir={}", data_dir(data)));
+    }
+    words.extend(group::options(state, number));
     words
 }
 
@@ -157,13 +257,16 @@ pub(super) fn health_check() -> Vec<String> {
 
 /// Names what the container is made of, except for what every container of ours has.
 fn fingerprint(spec: &ContainerSpec) -> String {
-    let text = format!(
+    let mut text = format!(
         "{}\n{}\n{}\n{}",
         spec.image,
         spec.command.join("\n"),
         spec.published,
         spec.address
     );
+    if let DataMount::Folder(path) = &spec.data {
+        text.push_str(&format!("\n{}", path.display()));
+    }
     format!("{:016x}", xxhash_rust::xxh3::xxh3_64(text.as_bytes()))
 }
 
@@ -175,7 +278,7 @@ mod tests {
     fn spec(cluster: &Cluster, number: u32) -> ContainerSpec {
         let mut state = State::generate(cluster).unwrap();
         state.server_id_base = 13301;
-        container(cluster, &state, Subnet::parse("172.20.0.0/16").unwrap(), number)
+        container(cluster, &state, Subnet::parse("172.20.0.0/16").unwrap(), number, None)
     }
 
     #[test]
@@ -183,7 +286,7 @@ mod tests {
         let cluster = cluster("t", 2);
         let (one, two) = (spec(&cluster, 1), spec(&cluster, 2));
         assert_eq!(one.name, "t-1");
-        assert_eq!(two.volume, "t-2");
+        assert_eq!(two.data, DataMount::Volume("t-2".to_owned()));
         assert_ne!(one.published.port(), two.published.port());
         assert_eq!(two.address.to_string(), "172.20.0.12");
         assert!(one.command.contains(&"--server-id=13301".to_owned()));
@@ -220,7 +323,7 @@ mod tests {
     fn no_password_in_what_the_engine_shows() {
         let cluster = cluster("t", 1);
         let state = State::generate(&cluster).unwrap();
-        let spec = container(&cluster, &state, Subnet::parse("172.20.0.0/16").unwrap(), 1);
+        let spec = container(&cluster, &state, Subnet::parse("172.20.0.0/16").unwrap(), 1, None);
         for secret in [&state.root, &state.monitor, &state.replication, &state.application] {
             assert!(!format!("{spec:?}").contains(secret.expose()));
         }
@@ -229,10 +332,66 @@ mod tests {
     #[test]
     fn the_fingerprint_follows_the_options() {
         let mut cluster = cluster("t", 1);
-        let label = |c: &Cluster| spec(c, 1).labels.last().unwrap().1.clone();
-        let before = label(&cluster);
-        assert_eq!(before, label(&cluster));
+        let label = |c: &Cluster, number| {
+            let labels = spec(c, number).labels;
+            labels.into_iter().find(|(key, _)| key == LABEL_SPEC).unwrap().1
+        };
+        let before = [label(&cluster, 1), label(&cluster, 2)];
+        assert_eq!(before[0], label(&cluster, 1));
+        // What is for one node is that node's alone.
+        let node = cluster.nodes.entry(2).or_default();
+        node.options.push(("max_connections".to_owned(), "77".to_owned()));
+        assert_eq!(before[0], label(&cluster, 1));
+        assert_ne!(before[1], label(&cluster, 2));
         cluster.buffer_pool_mb += 1;
-        assert_ne!(before, label(&cluster));
+        assert_ne!(before[0], label(&cluster, 1));
+    }
+
+    #[test]
+    fn of_two_options_the_nearer_one_comes_last() {
+        let mut cluster = cluster("t", 1);
+        let pair = |value: &str| vec![("wait_timeout".to_owned(), value.to_owned())];
+        let file = |value: &str| Some(OptionFile { path: PathBuf::new(), options: pair(value) });
+        cluster.option_file = file("1");
+        cluster.options = pair("2");
+        let own = cluster.nodes.entry(2).or_default();
+        (own.option_file, own.options) = (file("3"), pair("4"));
+        let values = |number| -> Vec<&str> {
+            options(&cluster, number).into_iter().map(|(_, value)| value.as_str()).collect()
+        };
+        assert_eq!(values(1), ["1", "2"]);
+        assert_eq!(values(2), ["1", "2", "3", "4"]);
+    }
+
+    #[test]
+    fn a_node_keeps_the_place_of_its_data() {
+        let mut cluster = cluster("t", 1);
+        cluster.data = Data::Folder(PathBuf::from("/srv/weir"));
+        let mut state = State::generate(&cluster).unwrap();
+        let subnet = Subnet::parse("172.20.0.0/16").unwrap();
+        let made = container(&cluster, &state, subnet, 2, None);
+        assert_eq!(made.data, DataMount::Folder(PathBuf::from("/srv/weir/t-2/data")));
+        assert!(made.labels.contains(&(LABEL_DATA.to_owned(), "/srv/weir".to_owned())));
+        state.places.insert(2, Data::Container);
+        let made = container(&cluster, &state, subnet, 2, None);
+        assert_eq!(made.data, DataMount::Layer);
+        assert!(made.labels.contains(&(LABEL_DATA.to_owned(), HOLDS_DATA.to_owned())));
+        assert_eq!(made.command.last().unwrap(), "--datadir=/var/lib/weir-data");
+        state.places.insert(2, Data::Volume);
+        let made = container(&cluster, &state, subnet, 2, None);
+        assert_eq!(made.data, DataMount::Volume("t-2".to_owned()));
+        assert!(!made.labels.iter().any(|(key, _)| key == LABEL_DATA));
+    }
+
+    #[test]
+    fn on_an_engine_elsewhere_weir_comes_from_outside() {
+        let cluster = cluster("t", 1);
+        let state = State::generate(&cluster).unwrap();
+        let subnet = Subnet::parse("172.20.0.0/16").unwrap();
+        let host = Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 7)));
+        let made = container(&cluster, &state, subnet, 2, host);
+        assert_eq!(made.published.to_string(), "0.0.0.0:15302");
+        assert_eq!(made.environment[1], "MYSQL_ROOT_HOST=%");
+        assert_eq!(published(&cluster, 2, host).to_string(), "10.0.0.7:15302");
     }
 }

@@ -8,16 +8,18 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::config;
+use crate::config::{self, Data, Pull};
 
 use super::clone;
 use super::error::ClusterError;
+use super::group;
+use super::lease::Right;
 use super::plan::{self, Step};
 use super::progress::Progress;
 use super::provision::{self, take};
 use super::replication;
 use super::server;
-use super::state::Lock;
+use super::snapshot;
 use super::switchover;
 use super::traffic::Traffic;
 use super::view::ClusterView;
@@ -31,9 +33,9 @@ const CAUGHT_UP_SECONDS: u32 = 5;
 /// What to do with one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// Take it out of the cluster, with its container and volume.
+    /// Take it out of the cluster, with its container and data.
     Remove,
-    /// Make container and volume anew and copy the data into it.
+    /// Make container and data anew, where `[cluster] data` says.
     Replace,
     /// Copy the data anew, in place.
     Reclone,
@@ -73,7 +75,11 @@ pub async fn losses(
     let allowed = allow(&world, &facts, change, name)?;
     let mut all = match change {
         Change::Remove | Change::Replace => {
-            vec![format!("container {name}"), format!("volume {name}, with its data")]
+            let place = format!("{}, with its data", world.place_text(allowed.number));
+            match world.place(allowed.number) {
+                Data::Container => vec![place],
+                Data::Volume | Data::Folder(_) => vec![format!("container {name}"), place],
+            }
         }
         Change::Reclone => vec![format!("the data of {name}")],
     };
@@ -93,58 +99,67 @@ pub async fn change(
     name: &str,
     progress: &dyn Progress,
 ) -> Result<ClusterView, ClusterError> {
-    let _lock = Lock::wait(state_dir, &cluster.name).await?;
-    let mut world = super::open_existing(cluster, state_dir).await?;
+    let right = Right::wait(cluster, state_dir).await?;
+    let work = async {
+        let mut world = super::open_to_change(cluster, state_dir, &right).await?;
+        change_in(&mut world, change, name, progress).await
+    };
+    right.during(Box::pin(work)).await
+}
+
+async fn change_in(
+    world: &mut World,
+    change: Change,
+    name: &str,
+    progress: &dyn Progress,
+) -> Result<ClusterView, ClusterError> {
     let facts = Box::pin(world.look()).await?;
-    let allowed = allow(&world, &facts, change, name)?;
-    if let Some(lost) = own_transactions(&world, &facts, &allowed).await? {
+    plan::check_kind(world.wanted(), &facts.seen())?;
+    let allowed = allow(world, &facts, change, name)?;
+    if let Some(lost) = own_transactions(world, &facts, &allowed).await? {
         progress.note(&lost);
     }
     let number = allowed.number;
-    world.want(cluster.replicas)?;
+    world.want(world.cluster.replicas).await?;
     if change != Change::Remove {
-        clone::prepare(&world, allowed.primary).await?;
+        clone::prepare(world, allowed.primary).await?;
     }
     if change == Change::Reclone && answers(&facts, number) {
-        clone::prepare(&world, number).await?;
+        clone::prepare(world, number).await?;
     }
-    for step in steps(&facts, change, &allowed) {
-        take(&mut world, step, progress).await?;
+    let place = world.place(number).clone();
+    let anew = change == Change::Reclone && snapshot::fits(world, &facts, number).await?;
+    for step in steps(&facts, if anew { Change::Replace } else { change }, &allowed, &place) {
+        take(world, step, progress).await?;
     }
     let facts = if change == Change::Remove {
-        world.forget_renewal(number)?;
+        world.forget_renewal(number).await?;
         Box::pin(world.look()).await?
     } else {
-        provision::reconcile(&mut world, progress).await?
+        provision::reconcile(world, progress).await?
     };
-    Ok(ClusterView::new(&world, &facts))
+    Ok(ClusterView::new(world, &facts))
 }
 
 /// Up to the point from where on `up` does the rest.
-fn steps(facts: &Facts, change: Change, allowed: &Allowed) -> Vec<Step> {
+fn steps(facts: &Facts, change: Change, allowed: &Allowed, place: &Data) -> Vec<Step> {
     let number = allowed.number;
-    match change {
-        Change::Remove if facts.nodes.len() == 2 => vec![
-            // The last replica: nobody would be left to acknowledge.
-            Step::SemiSyncSource { node: allowed.primary, on: false },
-            Step::StopContainer(number),
-            Step::RemoveContainer(number),
-            Step::RemoveVolume(number),
-        ],
-        Change::Remove => vec![
-            Step::StopContainer(number),
-            Step::RemoveContainer(number),
-            Step::RemoveVolume(number),
-        ],
-        Change::Replace => vec![
-            Step::CheckOptions,
-            Step::GiveUpData(number),
-            Step::StopContainer(number),
-            Step::RemoveContainer(number),
-            Step::RemoveVolume(number),
-        ],
-        Change::Reclone => vec![Step::GiveUpData(number)],
+    let mut away = vec![Step::StopContainer(number), Step::RemoveContainer(number)];
+    match place {
+        Data::Volume => away.push(Step::RemoveVolume(number)),
+        Data::Folder(_) => away.push(Step::RemoveFolder(number)),
+        Data::Container => {}
     }
+    let before = match change {
+        // The last replica: nobody would be left to acknowledge.
+        Change::Remove if facts.nodes.len() == 2 && allowed.semi_sync => {
+            vec![Step::SemiSyncSource { node: allowed.primary, on: false }]
+        }
+        Change::Remove => Vec::new(),
+        Change::Replace => vec![Step::CheckOptions, Step::GiveUpData(number)],
+        Change::Reclone => return vec![Step::GiveUpData(number)],
+    };
+    before.into_iter().chain(away).collect()
 }
 
 fn answers(facts: &Facts, number: u32) -> bool {
@@ -152,7 +167,8 @@ fn answers(facts: &Facts, number: u32) -> bool {
 }
 
 /// Restarts nodes in order, each waited for until it serves again, a replica until it has caught up. A
-/// container of another image or of other options than wanted is made anew on the same volume.
+/// container of another image or of other options than wanted is made anew around the same data; one that holds
+/// its data itself gets a copy of the primary's.
 ///
 /// # Errors
 /// [`ClusterError::NoSuchNode`]; [`ClusterError::Options`] before anything is stopped; what the engine or a
@@ -164,14 +180,27 @@ pub async fn restart(
     traffic: &dyn Traffic,
     progress: &dyn Progress,
 ) -> Result<ClusterView, ClusterError> {
-    let _lock = Lock::wait(state_dir, &cluster.name).await?;
-    let mut world = super::open_existing(cluster, state_dir).await?;
+    let right = Right::wait(cluster, state_dir).await?;
+    let work = async {
+        let mut world = super::open_to_change(cluster, state_dir, &right).await?;
+        restart_in(&mut world, which, traffic, progress).await
+    };
+    right.during(Box::pin(work)).await
+}
+
+async fn restart_in(
+    world: &mut World,
+    which: &Which,
+    traffic: &dyn Traffic,
+    progress: &dyn Progress,
+) -> Result<ClusterView, ClusterError> {
     let facts = Box::pin(world.look()).await?;
+    plan::check_kind(world.wanted(), &facts.seen())?;
     let mut primary = plan::apparent_primary(&facts.seen(), world.state.primary);
     let numbers = match which {
-        Which::Named(name) => vec![existing(&world, &facts, name)?],
+        Which::Named(name) => vec![existing(world, &facts, name)?],
         Which::All => {
-            let primary = primary.ok_or_else(|| no_primary(&world, "restarting all nodes"))?;
+            let primary = primary.ok_or_else(|| no_primary(world, "restarting all nodes"))?;
             let replicas = facts.nodes.iter().map(|node| node.number).filter(|n| *n != primary);
             replicas.chain([primary]).collect()
         }
@@ -179,27 +208,48 @@ pub async fn restart(
     let outdated = |number: u32| {
         let node = facts.nodes.iter().find(|node| node.number == number);
         node.and_then(|node| node.container.as_ref())
-            .is_none_or(|made| provision::is_outdated(&world, number, made))
+            .is_none_or(|made| provision::is_outdated(world, number, made))
     };
     let anew: Vec<u32> = numbers.iter().copied().filter(|number| outdated(*number)).collect();
+    let holds_data = |number: u32| {
+        let node = facts.nodes.iter().find(|node| node.number == number);
+        node.and_then(|node| node.container.as_ref()).is_some_and(|made| made.holds_data)
+    };
     if !anew.is_empty() {
-        take(&mut world, Step::CheckOptions, progress).await?;
+        if facts.nodes.len() == 1 && anew.iter().any(|number| holds_data(*number)) {
+            return Err(only_copy(world, "making the container anew"));
+        }
+        if world.cluster.pull == Pull::Always {
+            take(world, Step::PullImage, progress).await?;
+        }
+        take(world, Step::CheckOptions, progress).await?;
     }
     for number in numbers {
         if primary == Some(number) && facts.nodes.len() > 1 {
             // Clients wait for a moment instead of losing their connections.
-            Box::pin(switchover::within(&mut world, None, traffic, progress)).await?;
+            Box::pin(switchover::within(world, None, traffic, progress)).await?;
             primary = world.state.primary;
         }
-        restart_one(&mut world, number, anew.contains(&number), progress).await?;
+        match (anew.contains(&number), primary) {
+            (true, Some(primary)) if holds_data(number) => {
+                Box::pin(copy_again(world, number, primary, progress)).await?;
+            }
+            (true, None) if holds_data(number) => {
+                return Err(no_primary(world, "restarting a node that holds its data itself"));
+            }
+            (anew, _) => restart_one(world, number, anew, progress).await?,
+        }
         if let Some(primary) = primary.filter(|primary| *primary != number) {
-            let step = Step::StartReplication { node: number, source: primary };
-            take(&mut world, step, progress).await?;
-            wait_caught_up(&world, number, primary, progress).await?;
+            let step = match world.cluster.is_group() {
+                true => Step::JoinGroup(number),
+                false => Step::StartReplication { node: number, source: primary },
+            };
+            take(world, step, progress).await?;
+            wait_caught_up(world, number, primary, progress).await?;
         }
     }
-    let facts = provision::reconcile(&mut world, progress).await?;
-    Ok(ClusterView::new(&world, &facts))
+    let facts = provision::reconcile(world, progress).await?;
+    Ok(ClusterView::new(world, &facts))
 }
 
 async fn restart_one(
@@ -217,16 +267,57 @@ async fn restart_one(
     take(world, Step::WaitHealthy(number), progress).await
 }
 
+/// A container that holds its data is made anew: the data goes with it and comes again from the primary.
+async fn copy_again(
+    world: &mut World,
+    number: u32,
+    primary: u32,
+    progress: &dyn Progress,
+) -> Result<(), ClusterError> {
+    let facts = Box::pin(world.look()).await?;
+    let own =
+        own_transactions(world, &facts, &Allowed { number, primary, semi_sync: false }).await?;
+    if let Some(own) = own {
+        return Err(ClusterError::Refused {
+            doing: format!("making the container of {} anew", world.name(number)),
+            cause: format!("its data would go with it, and with that {own}"),
+            remedy: format!(
+                "Save them if they are wanted, then `weir cluster replace {}`",
+                world.name(number)
+            ),
+        });
+    }
+    clone::prepare(world, primary).await?;
+    for step in
+        [Step::GiveUpData(number), Step::StopContainer(number), Step::RemoveContainer(number)]
+    {
+        take(world, step, progress).await?;
+    }
+    provision::reconcile(world, progress).await.map(|_| ())
+}
+
+fn only_copy(world: &World, doing: &str) -> ClusterError {
+    ClusterError::Refused {
+        doing: doing.to_owned(),
+        cause: format!(
+            "cluster {} has one node only, and the container holds its data",
+            world.cluster.name
+        ),
+        remedy: "Add a replica first (replicas = 1 in [cluster], then `weir cluster up`)"
+            .to_owned(),
+    }
+}
+
 async fn wait_caught_up(
     world: &World,
     number: u32,
     primary: u32,
     progress: &dyn Progress,
 ) -> Result<(), ClusterError> {
-    let executed = replication::executed(world, primary).await?;
+    let place = replication::place(world, primary).await?;
     let started = Instant::now();
     let mut client = world.root_now(number).await?;
-    while !replication::has_executed(&mut client, &executed, CAUGHT_UP_SECONDS).await? {
+    while !place.reached(&mut client, CAUGHT_UP_SECONDS).await? {
         if started.elapsed() > CAUGHT_UP_LIMIT {
             return Err(ClusterError::StillBehind {
                 node: world.name(number),
@@ -243,7 +334,9 @@ async fn wait_caught_up(
 /// A change that was looked into: what it is about.
 struct Allowed {
     number: u32,
+    /// Whom to copy from; of a group that does not run any more, the member to begin it with.
     primary: u32,
+    semi_sync: bool,
 }
 
 fn allow(
@@ -257,7 +350,10 @@ fn allow(
     let refused = |cause: String, remedy: &str| {
         Err(ClusterError::Refused { doing: doing.clone(), cause, remedy: remedy.to_owned() })
     };
-    let Some(primary) = plan::apparent_primary(&facts.seen(), world.state.primary) else {
+    let seen = facts.seen();
+    let primary = plan::apparent_primary(&seen, world.state.primary);
+    let founder = || group::founder_without(&seen, number).filter(|_| change == Change::Replace);
+    let Some(primary) = primary.or_else(founder) else {
         return Err(no_primary(world, &doing));
     };
     if number == primary {
@@ -267,7 +363,7 @@ fn allow(
         let cause = format!("[cluster] wants replicas = {}", world.cluster.replicas);
         return refused(cause, "Lower it first; to make the node anew use `weir cluster replace`");
     }
-    Ok(Allowed { number, primary })
+    Ok(Allowed { number, primary, semi_sync: world.cluster.semi_sync })
 }
 
 fn existing(world: &World, facts: &Facts, name: &str) -> Result<u32, ClusterError> {

@@ -1,18 +1,32 @@
 //! Has mysqld judge the options that its nodes shall run with, before anything is started with them
 //! (<https://dev.mysql.com/doc/refman/8.4/en/server-configuration-validation.html>).
 
-use crate::config::Cluster;
+use crate::config::{Cluster, OptionFile};
 
+use super::docker::Run;
 use super::error::ClusterError;
 use super::node;
 use super::world::World;
 
-/// The nodes differ in numbers and names only, so one stands for all.
-const JUDGED_NODE: u32 = 1;
 /// Lines of the server's words that go into an error.
 const MOST_LINES: usize = 5;
 
-/// Has them judged, once in a run of Weir.
+/// What hides that replicas differ, or loses commits in a crash: allowed, but said. Each with the value that is
+/// harmless.
+const RISKY: [(&str, &str, &str); 6] = [
+    ("replica_skip_errors", "OFF", SKIPS),
+    ("slave_skip_errors", "OFF", SKIPS),
+    ("replica_exec_mode", "STRICT", SKIPS),
+    ("slave_exec_mode", "STRICT", SKIPS),
+    ("innodb_flush_log_at_trx_commit", "1", FLUSHES),
+    ("sync_binlog", "1", FLUSHES),
+];
+const SKIPS: &str = "replicas go on where their data differs from the primary's, so that reads may see other rows, \
+                     and Weir cannot tell";
+const FLUSHES: &str = "commits that were acknowledged may be gone after a crash of the host";
+
+/// Has the options of each node judged, once in a run of Weir; those of nodes without any of their own stand
+/// for each other, since these differ in numbers and names only.
 ///
 /// # Errors
 /// [`ClusterError::Options`] with the server's own words when it would not start with them.
@@ -20,24 +34,67 @@ pub(super) async fn check(world: &mut World) -> Result<(), ClusterError> {
     if world.options_checked {
         return Ok(());
     }
+    let plain = (1..).find(|number| !world.cluster.nodes.contains_key(number));
+    for number in plain.into_iter().chain(world.cluster.nodes.keys().copied()) {
+        check_node(world, number).await?;
+    }
+    world.options_checked = true;
+    Ok(())
+}
+
+async fn check_node(world: &World, number: u32) -> Result<(), ClusterError> {
     let cluster = &world.cluster;
-    // Before there is a network its addresses do not matter either.
-    let command = node::command(cluster, &world.state, JUDGED_NODE);
+    let command = node::command(cluster, &world.state, number);
     let name = node::check_name(&cluster.name);
-    let mut words = command.into_iter();
+    // What is in this throw-away container's data directory does not matter.
+    let mut words = command.into_iter().filter(|word| !word.starts_with("--datadir="));
     let program = words.next().unwrap_or_default();
     let arguments = words.chain(["--user=mysql".to_owned(), "--validate-config".to_owned()]);
-    let ended = world
-        .engine
-        .run_once(&name, &cluster.name, &cluster.image, &program, arguments.collect())
-        .await?;
+    let run = Run::new(&name, &cluster.name, &cluster.image, &program, arguments.collect());
+    let ended = world.engine.run_once(run).await?;
     if ended.exit_code == 0 {
-        world.options_checked = true;
         return Ok(());
     }
     let words = errors(&ended.output);
-    let option = culprit(cluster, &words);
+    let option = culprit(cluster, number, &words);
     Err(ClusterError::Options { image: cluster.image.clone(), words, option })
+}
+
+/// What the operator should know of options that are allowed all the same.
+pub(super) fn cautions(cluster: &Cluster) -> Vec<String> {
+    let mut all = Vec::new();
+    for (source, options) in sources(cluster, None) {
+        for (key, value) in options {
+            let plain = plain(key);
+            let name = plain.strip_prefix("loose_").unwrap_or(&plain);
+            let risk = RISKY.iter().find(|(risky, harmless, _)| {
+                *risky == name && !value.eq_ignore_ascii_case(harmless)
+            });
+            if let Some((_, _, effect)) = risk {
+                all.push(format!("{key} = {value} in {source}: {effect}"));
+            }
+        }
+    }
+    all
+}
+
+/// The operator's lists of options with where they stand: those of one node, or of all.
+fn sources(cluster: &Cluster, node: Option<u32>) -> Vec<(String, &[(String, String)])> {
+    fn file(file: &OptionFile) -> (String, &[(String, String)]) {
+        (file.path.display().to_string(), file.options.as_slice())
+    }
+    let mut all: Vec<_> = cluster.option_file.iter().map(file).collect();
+    all.push(("[cluster.options]".to_owned(), cluster.options.as_slice()));
+    let nodes = cluster.nodes.iter();
+    for (number, own) in nodes.filter(|(number, _)| node.is_none_or(|node| node == **number)) {
+        all.extend(own.option_file.iter().map(file));
+        all.push((format!("[cluster.node.{number}.options]"), own.options.as_slice()));
+    }
+    all
+}
+
+fn plain(name: &str) -> String {
+    name.replace('-', "_").to_ascii_lowercase()
 }
 
 /// What the server called errors, without times and numbers; all it said when it called nothing so.
@@ -66,17 +123,23 @@ fn errors(output: &str) -> String {
         .join("; ")
 }
 
-/// The configured option that the words are about, or what is known of it.
-fn culprit(cluster: &Cluster, words: &str) -> String {
-    let plain = |text: &str| text.replace('-', "_").to_ascii_lowercase();
+/// The configured options that the words are about and where they stand, or what is known of it.
+fn culprit(cluster: &Cluster, number: u32, words: &str) -> String {
     let said = plain(words);
-    let named = |(key, value): &&(String, String)| {
-        // A server often quotes the value alone.
-        said.contains(&plain(key)) || (value.len() > 2 && said.contains(&plain(value)))
-    };
-    let names: Vec<&str> =
-        cluster.options.iter().filter(named).map(|(key, _)| key.as_str()).collect();
-    if names.is_empty() { "the options it names".to_owned() } else { names.join(", ") }
+    let mut names = Vec::new();
+    for (source, options) in sources(cluster, Some(number)) {
+        for (key, value) in options {
+            // A server often quotes the value alone.
+            if said.contains(&plain(key)) || (value.len() > 2 && said.contains(&plain(value))) {
+                names.push(format!("{key} in {source}"));
+            }
+        }
+    }
+    if names.is_empty() {
+        "the options it names in [cluster.options] or [cluster]".to_owned()
+    } else {
+        names.join(", ")
+    }
 }
 
 #[cfg(test)]
@@ -95,13 +158,36 @@ mod tests {
             [("no_such", "1"), ("character_set_server", "foo"), ("max_connections", "50")]
                 .map(|(key, value)| (key.to_owned(), value.to_owned()))
                 .to_vec();
+        let own = wanted.nodes.entry(2).or_default();
+        own.options = vec![("no_such".to_owned(), "1".to_owned())];
         for (output, words, option) in [
-            (unknown, "unknown variable 'no-such=1'", "no_such"),
-            (charset, "Unknown character set: 'foo'", "character_set_server"),
-            ("exec: mysqld: not found\n", "exec: mysqld: not found", "the options it names"),
+            (unknown, "unknown variable 'no-such=1'", "no_such in [cluster.options]"),
+            (charset, "Unknown character set: 'foo'", "character_set_server in [cluster.options]"),
+            (
+                "exec: mysqld: not found\n",
+                "exec: mysqld: not found",
+                "the options it names in [cluster.options] or [cluster]",
+            ),
         ] {
             assert_eq!(errors(output), words);
-            assert_eq!(culprit(&wanted, &errors(output)), option);
+            assert_eq!(culprit(&wanted, 1, &errors(output)), option);
         }
+        wanted.options.clear();
+        assert_eq!(culprit(&wanted, 2, &errors(unknown)), "no_such in [cluster.node.2.options]");
+    }
+
+    #[test]
+    fn what_is_risky_is_said() {
+        let mut wanted = cluster("t", 1);
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        wanted.options = vec![pair("sync_binlog", "1"), pair("slave-exec-mode", "IDEMPOTENT")];
+        let options = vec![pair("replica-skip-errors", "1062"), pair("wait_timeout", "9")];
+        wanted.option_file = Some(OptionFile { path: "my.cnf".into(), options });
+        wanted.nodes.entry(2).or_default().options = vec![pair("sync_binlog", "0")];
+        let said = cautions(&wanted);
+        assert_eq!(said.len(), 3, "{said:?}");
+        assert!(said[0].starts_with("replica-skip-errors = 1062 in my.cnf: replicas go on"));
+        assert!(said[1].starts_with("slave-exec-mode = IDEMPOTENT in [cluster.options]:"));
+        assert!(said[2].starts_with("sync_binlog = 0 in [cluster.node.2.options]: commits"));
     }
 }

@@ -4,13 +4,19 @@
 //! its answer are left out (`complete` is false) unless its volume is missing, for then it is sure to
 //! start empty. Nothing here ever plans to empty or rewind a server that holds anything of anybody's.
 
+mod kind;
+
+use crate::config::{Pull, Replication};
+
 use super::error::ClusterError;
+use super::group::{self, GroupSeen};
 use super::node;
+pub(super) use kind::check_kind;
 
 /// What a blank replica may replay from the binary logs; beyond that copying the data is quicker.
-const REPLAY_MOST_BYTES: u64 = 64 << 20;
+pub(super) const REPLAY_MOST_BYTES: u64 = 64 << 20;
 /// A replica that lacks more than this is not copied from: the copy would have to catch up on it again.
-const DONOR_MOST_BEHIND_TRANSACTIONS: u64 = 1_000;
+pub(super) const DONOR_MOST_BEHIND_TRANSACTIONS: u64 = 1_000;
 
 /// One thing to do. Each is harmless when it is done already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,6 +27,11 @@ pub enum Step {
     CheckOptions,
     CreateNetwork,
     CreateVolume(u32),
+    /// A folder of the engine's host, made and checked.
+    PrepareFolder(u32),
+    /// Create the volume with the data of the newest snapshot that fits; a copy of another node's data follows
+    /// when that fails.
+    Seed(u32),
     CreateContainer(u32),
     StartContainer(u32),
     /// Until the server lets root in.
@@ -30,6 +41,8 @@ pub enum Step {
     RemoveContainer(u32),
     /// With the data; only on an operator's word.
     RemoveVolume(u32),
+    /// The same of a folder of the host.
+    RemoveFolder(u32),
     /// Write down that the node's data is given up, on an operator's word: from then on it is copied anew.
     GiveUpData(u32),
     /// Replace what the node has, which is nothing or given up, by a copy of the donor's data.
@@ -40,6 +53,8 @@ pub enum Step {
     /// Forget GTIDs of an *empty* server's own first start; checked again right before.
     ClearHistory(u32),
     InstallSemiSync(u32),
+    /// How many receipts a commit waits for, and how long, when the node is the primary.
+    LimitSemiSync(u32),
     /// On the primary, from where they replicate.
     CreateAccounts(u32),
     SetReadOnly(u32),
@@ -58,6 +73,14 @@ pub enum Step {
         node: u32,
         source: u32,
     },
+    /// Install the group's plugin, and see to it that the server starts read-only and founds no group by itself.
+    PrepareGroup(u32),
+    /// Begin the group anew with this one member; looked into again right before, since two groups would take
+    /// writes that exclude each other.
+    FoundGroup(u32),
+    /// Until it is ONLINE.
+    JoinGroup(u32),
+    LeaveGroup(u32),
     /// Whether commits on the node wait for a replica's receipt.
     SemiSyncSource {
         node: u32,
@@ -74,12 +97,15 @@ impl Step {
                 | Self::CheckOptions
                 | Self::CreateNetwork
                 | Self::CreateVolume(_)
+                | Self::PrepareFolder(_)
+                | Self::Seed(_)
                 | Self::CreateContainer(_)
                 | Self::StartContainer(_)
                 | Self::WaitHealthy(_)
                 | Self::StopContainer(_)
                 | Self::RemoveContainer(_)
                 | Self::RemoveVolume(_)
+                | Self::RemoveFolder(_)
                 | Self::GiveUpData(_)
         )
     }
@@ -92,18 +118,22 @@ impl Step {
             Self::CheckOptions => "check mysqld's options".to_owned(),
             Self::CreateNetwork => format!("create network {}", node::network_name(cluster)),
             Self::CreateVolume(n) => format!("create volume {}", name(n)),
+            Self::PrepareFolder(n) => format!("prepare the data folder of {}", name(n)),
+            Self::Seed(n) => format!("create volume {} with the data of a snapshot", name(n)),
             Self::CreateContainer(n) => format!("create container {}", name(n)),
             Self::StartContainer(n) => format!("start container {}", name(n)),
             Self::WaitHealthy(n) => format!("wait until {} answers", name(n)),
             Self::StopContainer(n) => format!("stop {}", name(n)),
             Self::RemoveContainer(n) => format!("remove container {}", name(n)),
             Self::RemoveVolume(n) => format!("remove volume {} with its data", name(n)),
+            Self::RemoveFolder(n) => format!("remove the data folder of {}", name(n)),
             Self::GiveUpData(n) => format!("give up the data of {}", name(n)),
             Self::Clone { node, donor } => {
                 format!("copy the data of {} to {}", name(donor), name(node))
             }
             Self::ClearHistory(n) => format!("clear the first start's history on {}", name(n)),
             Self::InstallSemiSync(n) => format!("install the semi-sync plugins on {}", name(n)),
+            Self::LimitSemiSync(n) => format!("set acknowledgements and timeout on {}", name(n)),
             Self::CreateAccounts(n) => {
                 format!("create the accounts and the database on {}", name(n))
             }
@@ -116,6 +146,10 @@ impl Step {
             Self::StartReplication { node, source } => {
                 format!("start replication on {} from {}", name(node), name(source))
             }
+            Self::PrepareGroup(n) => format!("make {} ready for the group", name(n)),
+            Self::FoundGroup(n) => format!("found the group with {}", name(n)),
+            Self::JoinGroup(n) => format!("let {} join the group", name(n)),
+            Self::LeaveGroup(n) => format!("take {} out of the group", name(n)),
             Self::SemiSyncSource { node, on: true } => {
                 format!("make commits on {} wait for a replica", name(node))
             }
@@ -132,8 +166,12 @@ pub struct Wanted {
     /// How many: the primary and the replicas.
     pub nodes: u32,
     pub semi_sync: bool,
+    pub semi_sync_limits: SemiSyncLimits,
+    /// When the image is fetched.
+    pub pull: Pull,
     /// The node that was written down as the primary; it is, unless the servers say otherwise.
     pub primary: Option<u32>,
+    pub replication: Replication,
 }
 
 /// What is there.
@@ -145,11 +183,26 @@ pub struct Seen {
     pub nodes: Vec<NodeSeen>,
     /// Nodes whose data was given up, on an operator's word.
     pub renewing: Vec<u32>,
+    /// Nodes without a volume for whose data a snapshot would do.
+    pub seeds: Vec<u32>,
+}
+
+/// What a node has its data in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Place {
+    #[default]
+    Volume,
+    Folder,
+    /// The container's own layer.
+    Container,
 }
 
 /// One node as seen; nothing of it exists by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NodeSeen {
+    /// Where its data is, or shall be.
+    pub place: Place,
+    /// Whether that place is there.
     pub volume: bool,
     pub container: Life,
     /// What the server said, when it lets root in.
@@ -178,6 +231,8 @@ pub struct ServerSeen {
     pub executed: u64,
     /// Some of them are no longer in the binary logs.
     pub purged: bool,
+    /// It runs without GTIDs.
+    pub by_position: bool,
     /// What all binary logs together take.
     pub log_bytes: u64,
     pub read_only: bool,
@@ -188,6 +243,8 @@ pub struct ServerSeen {
     pub semi_sync: SemiSync,
     /// Weir's accounts, the application's and its database are there, and the passwords are right.
     pub accounts: bool,
+    /// What it says of its group, where one is wanted.
+    pub group: Option<GroupSeen>,
 }
 
 /// Where a server replicates from.
@@ -207,6 +264,16 @@ pub struct SemiSync {
     /// Both are installed and the replica's side is on.
     pub ready: bool,
     pub source_on: bool,
+    pub limits: SemiSyncLimits,
+}
+
+/// For commits on a primary.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SemiSyncLimits {
+    /// Receipts that each waits for.
+    pub acks: u32,
+    /// How long it waits.
+    pub timeout_ms: u64,
 }
 
 /// What to do, in order.
@@ -229,12 +296,19 @@ pub fn plan(wanted: Wanted, seen: &Seen) -> Result<Plan, ClusterError> {
         })
         .collect();
     let mut steps = Vec::new();
-    engine_steps(seen, &nodes, &mut steps);
-    let Some(servers) = servers(&nodes) else {
+    let seeded = to_seed(wanted, seen, &nodes);
+    engine_steps(wanted, seen, &nodes, &seeded, &mut steps);
+    if wanted.replication == Replication::Group {
+        return group::plan(wanted, &seen.renewing, &nodes, steps);
+    }
+    let Some(servers) = servers(&nodes, &seeded) else {
         return Ok(Plan { steps, primary: None, complete: false });
     };
+    kind::check_mode(wanted, &servers)?;
     let primary = choose_primary(&servers, wanted.primary, &seen.renewing)?;
-    server_steps(wanted, &servers, &seen.renewing, primary, &mut steps);
+    let renewing: Vec<u32> =
+        seen.renewing.iter().copied().filter(|number| !seeded.contains(number)).collect();
+    server_steps(wanted, &servers, &renewing, primary, &mut steps);
     Ok(Plan { steps, primary: Some(primary), complete: true })
 }
 
@@ -253,6 +327,9 @@ pub fn members(in_use: &[u32], wanted: u32) -> Vec<u32> {
 pub fn apparent_primary(seen: &Seen, recorded: Option<u32>) -> Option<u32> {
     let answering: Vec<(u32, ServerSeen)> =
         (1..).zip(&seen.nodes).filter_map(|(number, node)| Some((number, node.server?))).collect();
+    if answering.iter().any(|(_, server)| server.group.is_some()) {
+        return group::primary(&answering);
+    }
     if answering.iter().all(|(_, server)| server.blank) {
         return None;
     }
@@ -260,8 +337,15 @@ pub fn apparent_primary(seen: &Seen, recorded: Option<u32>) -> Option<u32> {
 }
 
 /// Everything that has to exist and run before a server can be asked.
-fn engine_steps(seen: &Seen, nodes: &[(u32, NodeSeen)], steps: &mut Vec<Step>) {
-    if !seen.image && nodes.iter().any(|(_, node)| node.container == Life::Missing) {
+fn engine_steps(
+    wanted: Wanted,
+    seen: &Seen,
+    nodes: &[(u32, NodeSeen)],
+    seeded: &[u32],
+    steps: &mut Vec<Step>,
+) {
+    let makes = nodes.iter().any(|(_, node)| node.container == Life::Missing);
+    if makes && (!seen.image || wanted.pull == Pull::Always) {
         steps.push(Step::PullImage);
     }
     if !seen.network {
@@ -270,24 +354,39 @@ fn engine_steps(seen: &Seen, nodes: &[(u32, NodeSeen)], steps: &mut Vec<Step>) {
     let mut each = |wants: &dyn Fn(&NodeSeen) -> bool, step: &dyn Fn(u32) -> Step| {
         steps.extend(nodes.iter().filter(|(_, node)| wants(node)).map(|(number, _)| step(*number)));
     };
-    each(&|node| !node.volume, &Step::CreateVolume);
+    let lacks = |place: Place| move |node: &NodeSeen| !node.volume && node.place == place;
+    each(&lacks(Place::Volume), &|number| match seeded.contains(&number) {
+        true => Step::Seed(number),
+        false => Step::CreateVolume(number),
+    });
+    each(&lacks(Place::Folder), &Step::PrepareFolder);
     each(&|node| node.container == Life::Missing, &Step::CreateContainer);
     each(&|node| node.container != Life::Running, &Step::StartContainer);
     each(&|node| node.server.is_none(), &Step::WaitHealthy);
 }
 
 /// What each server is known to be; `None` when one of them has to be asked first.
-fn servers(nodes: &[(u32, NodeSeen)]) -> Option<Vec<(u32, ServerSeen)>> {
+pub(super) fn servers(nodes: &[(u32, NodeSeen)], seeded: &[u32]) -> Option<Vec<(u32, ServerSeen)>> {
     let fresh = ServerSeen {
         blank: true,
         // The usual image has the plugins; where not, the next look says so.
         semi_sync: SemiSync { available: true, ..SemiSync::default() },
         ..ServerSeen::default()
     };
+    // A server of a snapshot's data has been made read-only.
+    let filled = ServerSeen {
+        blank: false,
+        has_history: true,
+        read_only: true,
+        super_read_only: true,
+        starts_read_only: true,
+        ..fresh
+    };
     nodes
         .iter()
         .map(|(number, node)| match (node.server, node.volume) {
             (Some(server), _) => Some((*number, server)),
+            (None, false) if seeded.contains(number) => Some((*number, filled)),
             (None, false) => Some((*number, fresh)),
             (None, true) => None,
         })
@@ -359,13 +458,19 @@ fn server_steps(
     let semi_sync = wanted.semi_sync && servers.len() > 1;
     let lacks_semi_sync =
         |server: &ServerSeen| semi_sync && server.semi_sync.available && !server.semi_sync.ready;
-    let copied = to_copy(servers, renewing, primary);
+    let by_position = wanted.replication == Replication::File;
+    let copied = to_copy(servers, renewing, primary, by_position);
     for (number, server) in servers.iter().filter(|(number, _)| !copied.contains(number)) {
         if server.blank && server.has_history {
             steps.push(Step::ClearHistory(*number));
         }
         if lacks_semi_sync(server) {
             steps.push(Step::InstallSemiSync(*number));
+        } else if semi_sync
+            && server.semi_sync.ready
+            && server.semi_sync.limits != wanted.semi_sync_limits
+        {
+            steps.push(Step::LimitSemiSync(*number));
         }
     }
     if let Some((_, server)) = servers.iter().find(|(number, _)| *number == primary) {
@@ -378,12 +483,15 @@ fn server_steps(
             steps.push(Step::CreateAccounts(primary));
         }
     }
+    // Without GTIDs such a node can only be left to a person: what can be done comes before it.
+    let mut lost = Vec::new();
     for (number, server) in servers.iter().filter(|(number, _)| *number != primary) {
         if !(server.read_only && server.super_read_only && server.starts_read_only) {
             steps.push(Step::SetReadOnly(*number));
         }
         if copied.contains(number) {
-            let donor = donor(servers, &copied, primary);
+            // Only in the log of the primary itself a place is known afterwards.
+            let donor = if by_position { primary } else { donor(servers, &copied, primary) };
             steps.push(Step::Clone { node: *number, donor });
             if lacks_semi_sync(server) {
                 steps.push(Step::InstallSemiSync(*number));
@@ -397,7 +505,10 @@ fn server_steps(
                     steps.push(Step::StartReplication { node: *number, source: primary });
                 }
             }
-            _ => steps.push(Step::ConfigureReplica { node: *number, source: primary }),
+            _ => lost.push(Step::ConfigureReplica { node: *number, source: primary }),
+        }
+        if !by_position {
+            steps.append(&mut lost);
         }
     }
     for (number, server) in servers {
@@ -406,15 +517,23 @@ fn server_steps(
             steps.push(Step::SemiSyncSource { node: *number, on });
         }
     }
+    steps.append(&mut lost);
 }
 
 /// Nodes that get a copy of the data: those that were given up, and blank ones for which the primary's
 /// binary logs are too little or too much.
-fn to_copy(servers: &[(u32, ServerSeen)], renewing: &[u32], primary: u32) -> Vec<u32> {
-    let replay = servers
-        .iter()
-        .find(|(number, _)| *number == primary)
-        .is_none_or(|(_, server)| !server.purged && server.log_bytes <= REPLAY_MOST_BYTES);
+pub(super) fn to_copy(
+    servers: &[(u32, ServerSeen)],
+    renewing: &[u32],
+    primary: u32,
+    by_position: bool,
+) -> Vec<u32> {
+    // Without GTIDs nothing tells whether the logs begin where the data began.
+    let replay = !by_position
+        && servers
+            .iter()
+            .find(|(number, _)| *number == primary)
+            .is_none_or(|(_, server)| has_all_in_logs(server));
     let wants = |number: u32, server: &ServerSeen| {
         number != primary && (renewing.contains(&number) || (server.blank && !replay))
     };
@@ -423,6 +542,29 @@ fn to_copy(servers: &[(u32, ServerSeen)], renewing: &[u32], primary: u32) -> Vec
         .filter(|(number, server)| wants(*number, server))
         .map(|(number, _)| *number)
         .collect()
+}
+
+/// Nodes that would get a copy of the data, and get that of a snapshot instead: they have no volume yet.
+fn to_seed(wanted: Wanted, seen: &Seen, nodes: &[(u32, NodeSeen)]) -> Vec<u32> {
+    if wanted.replication != Replication::Gtid {
+        return Vec::new();
+    }
+    let primary = apparent_primary(seen, wanted.primary);
+    let server = nodes.iter().find(|(number, _)| Some(*number) == primary);
+    let Some(server) = server.and_then(|(_, node)| node.server) else { return Vec::new() };
+    let fits = |number: u32, node: &NodeSeen| {
+        !node.volume
+            && node.place == Place::Volume
+            && node.container == Life::Missing
+            && seen.seeds.contains(&number)
+            && (seen.renewing.contains(&number) || !has_all_in_logs(&server))
+    };
+    nodes.iter().filter(|(number, node)| fits(*number, node)).map(|(number, _)| *number).collect()
+}
+
+/// Whether a blank server can replay everything from this one's binary logs in reasonable time.
+fn has_all_in_logs(server: &ServerSeen) -> bool {
+    !server.purged && server.log_bytes <= REPLAY_MOST_BYTES
 }
 
 /// Whom to copy from: the replica that is nearest to the primary, to spare that; else the primary.

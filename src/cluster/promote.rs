@@ -9,6 +9,7 @@ use crate::config::Secret;
 use super::accounts::{self, REPLICATION};
 use super::error::ClusterError;
 use super::node::MYSQL_PORT;
+use super::position::{self, Coordinates};
 use super::replication::open_for_writes;
 use super::server;
 use super::sql::Client;
@@ -20,19 +21,19 @@ const SEEN_LIMIT: Duration = Duration::from_secs(5);
 const SEEN_POLL: Duration = Duration::from_millis(5);
 
 /// Writes down that the node takes writes from now on, before it may.
-pub(super) fn record(world: &mut World, primary: u32) -> Result<(), ClusterError> {
+pub(super) async fn record(world: &mut World, primary: u32) -> Result<(), ClusterError> {
     if world.state.primary != Some(primary) {
         world.state.primary = Some(primary);
         world.state.epoch += 1;
     }
-    world.state.save(&world.state_dir, &world.cluster.name)?;
+    world.save().await?;
     tracing::debug!(node = world.name(primary), "it is written down as the primary");
     Ok(())
 }
 
 /// Ends the replication of a node that has executed all that it received, and lets it take writes.
 /// Harmless when that is done already.
-pub(super) async fn promote(client: &mut Client, semi_sync: bool) -> Result<(), ClusterError> {
+pub(super) async fn promote(world: &World, client: &mut Client) -> Result<(), ClusterError> {
     let doing = "making it the primary";
     if server::replication(client).await?.is_some() {
         client.run("STOP REPLICA", doing).await?;
@@ -40,15 +41,22 @@ pub(super) async fn promote(client: &mut Client, semi_sync: bool) -> Result<(), 
     }
     let plugin = "SELECT COUNT(*) FROM information_schema.plugins WHERE plugin_status = 'ACTIVE' AND \
                   plugin_name = 'rpl_semi_sync_source'";
-    if semi_sync && client.number(plugin, doing).await? == 1 {
+    if world.cluster.semi_sync && client.number(plugin, doing).await? == 1 {
         client.run("SET PERSIST rpl_semi_sync_source_enabled = ON", doing).await?;
     }
-    open_for_writes(client).await
+    open_for_writes(world, client).await
 }
 
 /// Waits until the applier has executed everything that the receiver has fetched; how many transactions
-/// were left when `limit` was over.
-pub(super) async fn drain(client: &mut Client, limit: Duration) -> Result<u64, ClusterError> {
+/// were left when `limit` was over (at least one, where they cannot be counted).
+pub(super) async fn drain(
+    client: &mut Client,
+    limit: Duration,
+    by_position: bool,
+) -> Result<u64, ClusterError> {
+    if by_position {
+        return Ok(u64::from(!position::drain(client, limit).await?));
+    }
     let doing = "waiting until it has applied what it received";
     let received = received(client).await?;
     if received.is_empty() {
@@ -72,28 +80,52 @@ pub(super) async fn received(client: &mut Client) -> Result<String, ClusterError
     Ok(set.split_whitespace().collect())
 }
 
+/// Where a replica begins: at the transactions that it lacks, or, without GTIDs, at a place in the source's
+/// log that the caller knows to be where it stands.
+pub(super) type From<'a> = Option<&'a Coordinates>;
+
 /// Points a node at another source. Histories are not compared: the caller knows them.
 pub(super) async fn repoint(
     client: &mut Client,
     source: &str,
     password: &Secret,
     has_tls: bool,
+    from: From<'_>,
 ) -> Result<(), ClusterError> {
     let doing = "following the new primary";
     client.run("STOP REPLICA", doing).await?;
-    client.run_secret(&change_source(source, password, has_tls), doing).await?;
+    client.run_secret(&change_source(source, password, has_tls, from), doing).await?;
     client.run("START REPLICA", doing).await
 }
 
 /// CHANGE REPLICATION SOURCE TO, with the password in it.
-pub(super) fn change_source(source: &str, password: &Secret, has_tls: bool) -> String {
+pub(super) fn change_source(
+    source: &str,
+    password: &Secret,
+    has_tls: bool,
+    from: From<'_>,
+) -> String {
+    let from = match from {
+        None => "SOURCE_AUTO_POSITION = 1".to_owned(),
+        Some(Coordinates { file, position }) => format!(
+            "SOURCE_AUTO_POSITION = 0, SOURCE_LOG_FILE = {}, SOURCE_LOG_POS = {position}",
+            accounts::string(file)
+        ),
+    };
+    format!(
+        "CHANGE REPLICATION SOURCE TO SOURCE_HOST = {host}, SOURCE_PORT = {MYSQL_PORT}, {login}, {from}, \
+         SOURCE_CONNECT_RETRY = 1, SOURCE_RETRY_COUNT = 0, SOURCE_HEARTBEAT_PERIOD = 1",
+        host = accounts::string(source),
+        login = source_login(password, has_tls),
+    )
+}
+
+/// The part of it that says how to log in.
+pub(super) fn source_login(password: &Secret, has_tls: bool) -> String {
     // Without TLS the password still travels encrypted, by the source's public key.
     let protection = if has_tls { "SOURCE_SSL = 1" } else { "GET_SOURCE_PUBLIC_KEY = 1" };
     format!(
-        "CHANGE REPLICATION SOURCE TO SOURCE_HOST = {host}, SOURCE_PORT = {MYSQL_PORT}, SOURCE_USER = {user}, \
-         SOURCE_PASSWORD = {password}, SOURCE_AUTO_POSITION = 1, SOURCE_CONNECT_RETRY = 1, \
-         SOURCE_RETRY_COUNT = 0, SOURCE_HEARTBEAT_PERIOD = 1, {protection}",
-        host = accounts::string(source),
+        "SOURCE_USER = {user}, SOURCE_PASSWORD = {password}, {protection}",
         user = accounts::string(REPLICATION),
         password = accounts::string(password.expose()),
     )

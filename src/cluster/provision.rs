@@ -9,16 +9,20 @@ use tokio::time::Instant;
 
 use super::archive;
 use super::clone;
-use super::docker::Container;
+use super::docker::{Container, Engine};
 use super::error::ClusterError;
+use super::folder;
+use super::group;
 use super::node;
 use super::options;
 use super::plan::{self, Plan, Step};
 use super::progress::Progress;
 use super::replication;
+use super::snapshot;
 use super::sql::NoLogin;
 use super::subnet::Subnet;
-use super::world::{Facts, LOOK_LIMIT, World};
+use super::world::{Facts, LOOK_LIMIT, NodeFacts, World};
+use crate::config::{Data, Pull};
 
 /// Look, plan, do: the engine's part and the servers' part are two rounds; the others are for what
 /// changed meanwhile.
@@ -53,7 +57,7 @@ pub(super) async fn reconcile_where(
         let facts = Box::pin(world.look()).await?;
         let mut plan = plan::plan(world.wanted(), &facts.seen())?;
         plan.steps.retain(|step| wanted(*step));
-        record(world, plan.primary)?;
+        record(world, plan.primary).await?;
         let Some(now) = this_round(&plan) else {
             notes(world, &facts, progress);
             return Ok(facts);
@@ -70,7 +74,8 @@ pub(super) async fn reconcile_where(
         }
         before.clone_from(&now);
         for step in now {
-            take(world, step, progress).await?;
+            let done = take(world, step, progress).await;
+            done.map_err(|error| group::explain(world, &facts, step, error))?;
         }
     }
     Err(ClusterError::NotSettled { rounds: MAX_ROUNDS, left })
@@ -87,7 +92,7 @@ fn mute(world: &World, waits: &[Step]) -> ClusterError {
 }
 
 /// Writes down who the primary is and that the cluster is to run, before anything is done by it.
-fn record(world: &mut World, primary: Option<u32>) -> Result<(), ClusterError> {
+async fn record(world: &mut World, primary: Option<u32>) -> Result<(), ClusterError> {
     let state = &mut world.state;
     let primary = primary.or(state.primary);
     if state.primary == primary && !state.down {
@@ -96,7 +101,7 @@ fn record(world: &mut World, primary: Option<u32>) -> Result<(), ClusterError> {
     state.epoch += u64::from(state.primary.is_some() && state.primary != primary);
     state.primary = primary;
     state.down = false;
-    state.save(&world.state_dir, &world.cluster.name)
+    world.save().await
 }
 
 /// Takes one step, telling of it.
@@ -109,6 +114,7 @@ pub(super) async fn take(
     if !progress.allow(step) {
         return Err(ClusterError::Stopped { before: text });
     }
+    world.check().await?;
     progress.begin(&text);
     tracing::debug!(cluster = world.cluster.name, step = text, "cluster step");
     Box::pin(run(world, step, progress)).await?;
@@ -145,42 +151,68 @@ fn notes(world: &World, facts: &Facts, progress: &dyn Progress) {
         ));
     }
     for node in &facts.nodes {
-        if node
-            .container
-            .as_ref()
-            .is_some_and(|container| is_outdated(world, node.number, container))
-        {
-            progress.note(&format!(
-                "{} was made with another image or other options than [cluster] now says; `weir cluster \
-                 restart --all` applies them",
-                world.name(node.number)
-            ));
+        node_notes(world, node, progress);
+    }
+    for number in world.cluster.nodes.keys() {
+        if !facts.nodes.iter().any(|node| node.number == *number) {
+            progress.note(&format!("[cluster.node.{number}] is for a node that is not there"));
         }
-        let plugins = node.server.as_ref().is_some_and(|server| server.seen.semi_sync.available);
-        if world.cluster.semi_sync && world.cluster.replicas > 0 && !plugins {
-            progress.note(&format!(
-                "{} has no semi-sync plugins in its image: replication is asynchronous",
-                world.name(node.number)
-            ));
-        }
+    }
+    for caution in options::cautions(&world.cluster) {
+        progress.note(&caution);
+    }
+}
+
+fn node_notes(world: &World, node: &NodeFacts, progress: &dyn Progress) {
+    let name = world.name(node.number);
+    let made = node.container.as_ref();
+    if made.is_some_and(|container| is_outdated(world, node.number, container)) {
+        progress.note(&format!(
+            "{name} was made with another image or other options than [cluster] now says; `weir cluster \
+             restart --all` applies them"
+        ));
+    }
+    if node.volume && node.place != world.cluster.data {
+        progress.note(&format!(
+            "{name} keeps its data in {}, not as data = {:?} in [cluster] now says; `weir cluster replace \
+             {name}` moves it there (the primary after a switchover)",
+            world.place_text(node.number),
+            world.cluster.data.to_string()
+        ));
+    }
+    let plugins = node.server.as_ref().is_some_and(|server| server.seen.semi_sync.available);
+    if world.cluster.semi_sync && world.cluster.replicas > 0 && !plugins {
+        progress.note(&format!(
+            "{name} has no semi-sync plugins in its image: replication is asynchronous"
+        ));
     }
 }
 
 async fn run(world: &mut World, step: Step, progress: &dyn Progress) -> Result<(), ClusterError> {
     match step {
-        Step::PullImage => {
-            world.engine.pull(&world.cluster.image, &|text| progress.detail(text)).await
-        }
+        Step::PullImage => pull(&world.engine, &world.cluster, progress).await,
         Step::CheckOptions => options::check(world).await,
         Step::CreateNetwork => create_network(world).await,
         Step::CreateVolume(number) => {
             // What exists counts as a node; a wrong option should leave none behind.
             options::check(world).await?;
-            let labels = node::labels(&world.cluster.name, number);
-            world.engine.create_volume(&world.name(number), labels).await
+            world.settle(number).await?;
+            snapshot::forget_seeding(world, number).await?;
+            create_volume(world, number).await
+        }
+        Step::Seed(number) => {
+            options::check(world).await?;
+            world.settle(number).await?;
+            Box::pin(snapshot::seed(world, number, progress)).await
+        }
+        Step::PrepareFolder(number) => {
+            options::check(world).await?;
+            folder::prepare(world, number).await
         }
         Step::CreateContainer(number) => {
             options::check(world).await?;
+            folder::check(world, number).await?;
+            world.settle(number).await?;
             let spec = spec(world, known_subnet(world)?, number);
             world.engine.create_container(&spec).await
         }
@@ -191,12 +223,21 @@ async fn run(world: &mut World, step: Step, progress: &dyn Progress) -> Result<(
             wait_until_answers(world, number, restarts, progress).await
         }
         Step::StopContainer(number) => world.engine.stop(&world.name(number)).await,
-        Step::RemoveContainer(number) => world.engine.remove_container(&world.name(number)).await,
-        Step::RemoveVolume(number) => world.engine.remove_volume(&world.name(number)).await,
-        Step::GiveUpData(number) => give_up_data(world, number),
+        Step::RemoveContainer(number) => remove_container(world, number).await,
+        Step::RemoveVolume(number) => {
+            snapshot::forget_seeding(world, number).await?;
+            world.engine.remove_volume(&world.name(number)).await?;
+            world.forget_place(number).await
+        }
+        Step::RemoveFolder(number) => {
+            folder::remove(world, number).await?;
+            world.forget_place(number).await
+        }
+        Step::GiveUpData(number) => give_up_data(world, number).await,
         Step::Clone { node, donor } => clone::fill(world, node, donor, progress).await,
         Step::ClearHistory(number) => replication::clear_history(world, number).await,
         Step::InstallSemiSync(number) => replication::install_semi_sync(world, number).await,
+        Step::LimitSemiSync(number) => replication::limit_semi_sync(world, number).await,
         Step::CreateAccounts(number) => create_accounts(world, number).await,
         Step::Promote(number) => replication::promote(world, number).await,
         Step::MakeWritable(number) => replication::make_writable(world, number).await,
@@ -207,12 +248,53 @@ async fn run(world: &mut World, step: Step, progress: &dyn Progress) -> Result<(
         Step::StartReplication { node, source } => {
             replication::start(world, node, source, progress).await
         }
+        Step::PrepareGroup(number) => group::prepare(world, number).await,
+        Step::FoundGroup(number) => group::found(world, number, progress).await,
+        Step::JoinGroup(number) => group::join(world, number, progress).await,
+        Step::LeaveGroup(number) => group::leave(world, number).await,
         Step::SemiSyncSource { node, on } => replication::semi_sync_source(world, node, on).await,
     }
 }
 
+pub(super) async fn create_volume(world: &World, number: u32) -> Result<(), ClusterError> {
+    let labels = node::labels(&world.cluster.name, number);
+    world.engine.create_volume(&world.name(number), labels).await
+}
+
+/// As the plan's own step, before there is a world.
+pub(super) async fn pull_first(
+    cluster: &crate::config::Cluster,
+    progress: &dyn Progress,
+) -> Result<(), ClusterError> {
+    let text = Step::PullImage.text(&cluster.name);
+    if !progress.allow(Step::PullImage) {
+        return Err(ClusterError::Stopped { before: text });
+    }
+    progress.begin(&text);
+    pull(&Engine::connect(cluster).await?, cluster, progress).await?;
+    progress.end();
+    Ok(())
+}
+
+async fn pull(
+    engine: &Engine,
+    cluster: &crate::config::Cluster,
+    progress: &dyn Progress,
+) -> Result<(), ClusterError> {
+    if cluster.pull == Pull::Never {
+        return Err(ClusterError::ImageNotPulled { image: cluster.image.clone() });
+    }
+    engine.pull(&cluster.image, &|text| progress.detail(text)).await
+}
+
+/// Data in the container's layer goes with it, which must have been given up before.
+async fn remove_container(world: &mut World, number: u32) -> Result<(), ClusterError> {
+    world.engine.remove_container(&world.name(number)).await?;
+    if *world.place(number) == Data::Container { world.forget_place(number).await } else { Ok(()) }
+}
+
 pub(super) fn spec(world: &World, subnet: Subnet, number: u32) -> node::ContainerSpec {
-    node::container(&world.cluster, &world.state, subnet, number)
+    node::container(&world.cluster, &world.state, subnet, number, world.host)
 }
 
 pub(super) fn known_subnet(world: &World) -> Result<Subnet, ClusterError> {
@@ -265,7 +347,7 @@ async fn choose_subnet(world: &mut World) -> Result<Subnet, ClusterError> {
     let made = world.networks().await?;
     let subnet = made.first().and_then(|network| network.subnet).ok_or_else(|| no_subnet(&name))?;
     world.state.subnet = Some(subnet.to_string());
-    world.state.save(&world.state_dir, &cluster)?;
+    world.save().await?;
     Ok(subnet)
 }
 
@@ -297,7 +379,9 @@ pub(super) async fn start_container(
     if world.raise_files {
         match world.engine.put(&spec.name, tar.clone()).await {
             // Its making was cut off in the middle, and the engine holds half a container.
-            Err(ClusterError::Engine { cause, .. }) if cause.contains("RWLayer") => {
+            Err(ClusterError::Engine { cause, .. })
+                if cause.contains("RWLayer") && may_be_made_anew(world, number).await? =>
+            {
                 world.engine.remove_container(&spec.name).await?;
                 world.engine.create_container(&spec).await?;
                 world.engine.put(&spec.name, tar.clone()).await?;
@@ -306,19 +390,31 @@ pub(super) async fn start_container(
         }
         match world.engine.start(&spec).await {
             // An engine that is itself limited cannot give more than it has.
-            Err(ClusterError::Engine { cause, .. }) if cause.contains("rlimit") => {
+            Err(ClusterError::Engine { cause, .. })
+                if cause.contains("rlimit") && may_be_made_anew(world, number).await? =>
+            {
                 tracing::debug!(container = spec.name, cause, "limit of open files not raised");
                 world.raise_files = false;
             }
             done => return done,
         }
     }
-    progress.detail("with the engine's own limit of open files");
     spec.open_files = None;
+    if !may_be_made_anew(world, number).await? {
+        world.engine.put(&spec.name, tar).await?;
+        return world.engine.start(&spec).await;
+    }
+    progress.detail("with the engine's own limit of open files");
     world.engine.remove_container(&spec.name).await?;
     world.engine.create_container(&spec).await?;
     world.engine.put(&spec.name, tar).await?;
     world.engine.start(&spec).await
+}
+
+/// Whether no data goes with the container: it is elsewhere, or the container never ran.
+async fn may_be_made_anew(world: &World, number: u32) -> Result<bool, ClusterError> {
+    let container = world.engine.container(&world.name(number)).await?;
+    Ok(container.is_none_or(|container| !container.holds_data || container.status == "created"))
 }
 
 /// Until root gets in. `restarts` is how often the engine had started the container again before.
@@ -374,10 +470,10 @@ pub(super) async fn start_again(world: &World, number: u32) -> Result<(), Cluste
 }
 
 /// Written down first, so that whatever is cut off after it is gone on with.
-fn give_up_data(world: &mut World, number: u32) -> Result<(), ClusterError> {
+pub(super) async fn give_up_data(world: &mut World, number: u32) -> Result<(), ClusterError> {
     if !world.state.renewing.contains(&number) {
         world.state.renewing.push(number);
-        world.state.save(&world.state_dir, &world.cluster.name)?;
+        world.save().await?;
     }
     Ok(())
 }

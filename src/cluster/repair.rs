@@ -12,12 +12,12 @@ use super::diagnose::{Finding, Kind, Safe};
 use super::error::ClusterError;
 use super::examine::{self, Examination};
 use super::lag::Lag;
+use super::lease::{self, Leader, Right};
 use super::plan::{self, Step};
 use super::progress::Progress;
 use super::provision;
 use super::replication;
 use super::server;
-use super::state::{Lock, State};
 use super::view::ClusterView;
 use super::world::{Facts, World};
 
@@ -25,6 +25,8 @@ use super::world::{Facts, World};
 #[derive(Debug, Clone)]
 pub struct Examined {
     pub view: ClusterView,
+    /// Which Weir changes it.
+    pub leader: Leader,
     /// Node by node.
     pub findings: Vec<Finding>,
     /// Of the replicas that are behind.
@@ -51,7 +53,7 @@ pub async fn examine(
     cluster: &config::Cluster,
     state_dir: &Path,
 ) -> Result<Examined, ClusterError> {
-    let world = open(cluster, state_dir).await?;
+    let world = super::open_existing(cluster, state_dir).await?;
     look(&world).await
 }
 
@@ -66,14 +68,25 @@ pub async fn repair(
     node: Option<&str>,
     progress: &dyn Progress,
 ) -> Result<Examined, ClusterError> {
-    let _lock = Lock::wait(state_dir, &cluster.name).await?;
-    let mut world = open(cluster, state_dir).await?;
+    let right = Right::wait(cluster, state_dir).await?;
+    let work = async {
+        let mut world = super::open_to_change(cluster, state_dir, &right).await?;
+        repair_in(&mut world, node, progress).await
+    };
+    right.during(Box::pin(work)).await
+}
+
+async fn repair_in(
+    world: &mut World,
+    node: Option<&str>,
+    progress: &dyn Progress,
+) -> Result<Examined, ClusterError> {
     let only = match node {
-        Some(name) => Some(number_of(&world, name).await?),
+        Some(name) => Some(number_of(world, name).await?),
         None => None,
     };
-    mend_found(&mut world, only, progress).await?;
-    look(&world).await
+    mend_found(world, only, progress).await?;
+    look(world).await
 }
 
 /// What is safe, by what was found, on one node or on all: one that resists does not keep the others from being
@@ -104,7 +117,7 @@ pub async fn skippable(
     state_dir: &Path,
     node: &str,
 ) -> Result<Skippable, ClusterError> {
-    let world = open(cluster, state_dir).await?;
+    let world = super::open_existing(cluster, state_dir).await?;
     let number = number_of(&world, node).await?;
     stopped_at(&world, number).await
 }
@@ -121,41 +134,48 @@ pub async fn skip(
     skippable: &Skippable,
     progress: &dyn Progress,
 ) -> Result<Examined, ClusterError> {
-    let _lock = Lock::wait(state_dir, &cluster.name).await?;
-    let world = open(cluster, state_dir).await?;
-    let number = number_of(&world, &skippable.node).await?;
-    let now = stopped_at(&world, number).await?;
+    let right = Right::wait(cluster, state_dir).await?;
+    let work = async {
+        let world = super::open_to_change(cluster, state_dir, &right).await?;
+        skip_in(&world, skippable, progress).await
+    };
+    right.during(Box::pin(work)).await
+}
+
+async fn skip_in(
+    world: &World,
+    skippable: &Skippable,
+    progress: &dyn Progress,
+) -> Result<Examined, ClusterError> {
+    let number = number_of(world, &skippable.node).await?;
+    let now = stopped_at(world, number).await?;
     if now.transaction != skippable.transaction {
         return Err(cannot(
             &skippable.node,
             format!("it stands at transaction {} by now", now.transaction),
         ));
     }
+    world.check().await?;
     progress.begin(&format!("skip transaction {} on {}", now.transaction, now.node));
-    replication::skip(&world, number, &now.transaction).await?;
+    replication::skip(world, number, &now.transaction).await?;
     progress.end();
     let facts = Box::pin(world.look()).await?;
     if let Some(primary) = plan::apparent_primary(&facts.seen(), world.state.primary) {
         attempt(
-            replication::start(&world, number, primary, progress),
+            replication::start(world, number, primary, progress),
             &format!("start replication on {}", now.node),
             progress,
         )
         .await;
     }
-    look(&world).await
-}
-
-async fn open(cluster: &config::Cluster, state_dir: &Path) -> Result<World, ClusterError> {
-    let state = State::load(state_dir, &cluster.name)?
-        .ok_or_else(|| super::not_built(cluster, state_dir))?;
-    World::open(cluster, state_dir, state).await
+    look(world).await
 }
 
 async fn look(world: &World) -> Result<Examined, ClusterError> {
     let facts: Facts = Box::pin(world.look()).await?;
     let Examination { findings, lags } = Box::pin(examine::examine(world, &facts)).await;
-    Ok(Examined { view: ClusterView::new(world, &facts), findings, lags })
+    let leader = lease::leader(&world.cluster, &world.state_dir).await;
+    Ok(Examined { view: ClusterView::new(world, &facts), leader, findings, lags })
 }
 
 /// Threads are started by what was found, node by node, not by the plan: one that cannot run must not
@@ -168,11 +188,17 @@ fn is_wanted(step: Step) -> bool {
 fn concerns(step: Step) -> Option<u32> {
     match step {
         Step::CreateVolume(node)
+        | Step::PrepareFolder(node)
+        | Step::Seed(node)
         | Step::CreateContainer(node)
         | Step::StartContainer(node)
         | Step::WaitHealthy(node)
         | Step::ClearHistory(node)
         | Step::InstallSemiSync(node)
+        | Step::LimitSemiSync(node)
+        | Step::PrepareGroup(node)
+        | Step::JoinGroup(node)
+        | Step::LeaveGroup(node)
         | Step::SetReadOnly(node) => Some(node),
         _ => None,
     }
@@ -225,6 +251,11 @@ async fn attempt(
 
 async fn stopped_at(world: &World, number: u32) -> Result<Skippable, ClusterError> {
     let node = world.name(number);
+    if world.by_position() {
+        let text = "without GTIDs a transaction has no name by which it could be skipped; `--reclone` gives it \
+                    a new copy of the data";
+        return Err(cannot(&node, text.to_owned()));
+    }
     let mut client = world.root_now(number).await?;
     let Some(status) = server::replication(&mut client).await? else {
         return Err(cannot(&node, "it replicates from nobody".to_owned()));

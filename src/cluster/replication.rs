@@ -6,6 +6,9 @@ use tokio::time::Instant;
 
 use super::accounts;
 use super::error::ClusterError;
+use super::plan::SemiSyncLimits;
+use super::position;
+use super::position::{Coordinates, Place};
 use super::progress::Progress;
 use super::promote;
 use super::server;
@@ -19,8 +22,11 @@ const THREADS_POLL: Duration = Duration::from_millis(100);
 const CATCH_UP_SECONDS: u32 = 30;
 /// How long a node that is to become the primary may go on applying what it received.
 const PROMOTE_DRAIN: Duration = Duration::from_secs(30);
-/// A commit waits this long for a replica's receipt, then replication goes on asynchronously.
-const SEMI_SYNC_TIMEOUT_MS: u32 = 2_000;
+/// The mark of a connection that lets the server take writes, a lock of the server's that ends with the
+/// connection; how long it may take to be free, seconds.
+const MARK: &str = "SELECT GET_LOCK('weir.opens', 5)";
+const MARKED: &str = "SELECT IS_USED_LOCK('weir.opens')";
+const UNMARK: &str = "DO RELEASE_LOCK('weir.opens')";
 
 /// Makes an empty server forget the GTIDs of its own first start, which no other server has.
 pub(super) async fn clear_history(world: &World, number: u32) -> Result<(), ClusterError> {
@@ -33,14 +39,7 @@ pub(super) async fn clear_history(world: &World, number: u32) -> Result<(), Clus
             world.name(number)
         )));
     }
-    // The new name came with 8.2, the old one went with 8.4.
-    let version = client.value("SELECT @@version", doing).await?.unwrap_or_default();
-    let statement = if version.starts_with("8.0.") || version.starts_with("8.1.") {
-        "RESET MASTER"
-    } else {
-        "RESET BINARY LOGS AND GTIDS"
-    };
-    client.run(statement, doing).await?;
+    position::reset(&mut client, doing).await?;
     client.close().await;
     Ok(())
 }
@@ -56,6 +55,7 @@ pub(super) async fn install_semi_sync(world: &World, number: u32) -> Result<(), 
         install_plugin(&mut client, plugin, file).await?;
     }
     client.run("SET PERSIST rpl_semi_sync_replica_enabled = ON", doing).await?;
+    set_semi_sync_limits(&mut client, world.semi_sync_limits()).await?;
     // A receiver that runs already asks for receipts only when it connects anew.
     if server::replication(&mut client)
         .await?
@@ -66,6 +66,24 @@ pub(super) async fn install_semi_sync(world: &World, number: u32) -> Result<(), 
     }
     client.close().await;
     Ok(())
+}
+
+/// How many receipts a commit waits for and how long, on every node, so that roles can move.
+pub(super) async fn limit_semi_sync(world: &World, number: u32) -> Result<(), ClusterError> {
+    let mut client = world.root_now(number).await?;
+    set_semi_sync_limits(&mut client, world.semi_sync_limits()).await?;
+    client.close().await;
+    Ok(())
+}
+
+async fn set_semi_sync_limits(
+    client: &mut Client,
+    SemiSyncLimits { acks, timeout_ms }: SemiSyncLimits,
+) -> Result<(), ClusterError> {
+    let doing = "setting acknowledgements and timeout";
+    let set = |name: &str, value: u64| format!("SET PERSIST rpl_semi_sync_source_{name} = {value}");
+    client.run(&set("timeout", timeout_ms), doing).await?;
+    client.run(&set("wait_for_replica_count", u64::from(acks)), doing).await
 }
 
 /// Installs a plugin on that server alone, where it is not there yet.
@@ -102,14 +120,6 @@ pub(super) async fn semi_sync_source(
 ) -> Result<(), ClusterError> {
     let mut client = world.root_now(number).await?;
     let doing = "setting semi-sync replication";
-    if on {
-        client
-            .run(
-                &format!("SET PERSIST rpl_semi_sync_source_timeout = {SEMI_SYNC_TIMEOUT_MS}"),
-                doing,
-            )
-            .await?;
-    }
     let value = if on { "ON" } else { "OFF" };
     client.run(&format!("SET PERSIST rpl_semi_sync_source_enabled = {value}"), doing).await?;
     client.close().await;
@@ -129,39 +139,74 @@ pub(super) async fn set_read_only(world: &World, number: u32) -> Result<(), Clus
 /// another took its place harms nobody.
 pub(super) async fn make_writable(world: &World, number: u32) -> Result<(), ClusterError> {
     let mut client = world.root_now(number).await?;
-    open_for_writes(&mut client).await?;
+    open_for_writes(world, &mut client).await?;
     client.close().await;
     Ok(())
 }
 
 /// As [`make_writable`], over a connection that is there.
-pub(super) async fn open_for_writes(client: &mut Client) -> Result<(), ClusterError> {
+///
+/// Between the question whether this Weir leads and the order to the server, this process may stand still for so
+/// long that another leads and moves the role. So the connection is marked before the question is asked, and
+/// whoever takes the role from a server ends the marked one first ([`end_openers`]): the order is carried out
+/// before that, and then seen, or never.
+pub(super) async fn open_for_writes(
+    world: &World,
+    client: &mut Client,
+) -> Result<(), ClusterError> {
     let doing = "letting it take writes";
     for variable in ["super_read_only", "read_only"] {
         client.run(&format!("SET PERSIST_ONLY {variable} = ON"), doing).await?;
     }
+    mark(client, doing).await?;
+    world.check().await?;
     for variable in ["super_read_only", "read_only"] {
         client.run(&format!("SET GLOBAL {variable} = OFF"), doing).await?;
     }
-    Ok(())
+    client.run(UNMARK, doing).await
+}
+
+/// Ends a connection that is about to let the server take writes, on behalf of a Weir that leads no more.
+pub(super) async fn end_openers(client: &mut Client) -> Result<(), ClusterError> {
+    let doing = "ending what would let it take writes";
+    mark(client, doing).await?;
+    client.run(UNMARK, doing).await
+}
+
+/// Marks the connection as the one that opens the server, in the place of any other. The mark of one that was
+/// killed is free only when nothing runs there any more.
+async fn mark(client: &mut Client, doing: &str) -> Result<(), ClusterError> {
+    if let Some(other) = client.value(MARKED, doing).await? {
+        match client.run(&format!("KILL {other}"), doing).await {
+            // It has ended in between.
+            Err(ClusterError::Sql { cause, .. }) if cause.contains("Unknown thread") => {}
+            done => done?,
+        }
+    }
+    if client.number(MARK, doing).await? == 1 {
+        return Ok(());
+    }
+    let cause = "another connection is doing so".to_owned();
+    Err(ClusterError::Sql { node: client.node().to_owned(), doing: doing.to_owned(), cause })
 }
 
 /// A node that was written down as the primary, but replicates still, takes the role.
 pub(super) async fn promote(world: &World, number: u32) -> Result<(), ClusterError> {
     let mut client = world.root_now(number).await?;
-    let left = promote::drain(&mut client, PROMOTE_DRAIN).await?;
+    let left = promote::drain(&mut client, PROMOTE_DRAIN, world.by_position()).await?;
     if left > 0 {
         return Err(ClusterError::NotMoved {
             cause: format!("{} has {left} transactions yet to apply", world.name(number)),
         });
     }
-    promote::promote(&mut client, world.cluster.semi_sync).await?;
+    promote::promote(world, &mut client).await?;
     client.close().await;
     Ok(())
 }
 
 /// Points the node at the source by auto-position, when the source's history covers the node's and
-/// still has what the node lacks; then starts it and waits until it has caught up.
+/// still has what the node lacks; then starts it and waits until it has caught up. Without GTIDs a node can only
+/// go on where it stands in the log of its source.
 pub(super) async fn follow(
     world: &World,
     number: u32,
@@ -170,17 +215,42 @@ pub(super) async fn follow(
 ) -> Result<(), ClusterError> {
     let mut from = world.root_now(source).await?;
     let mut client = world.root_now(number).await?;
-    check_histories(world, &mut client, &mut from, number, source).await?;
     let doing = "setting up replication";
-    let has_tls = server::has_tls(&mut from).await?;
+    let (password, has_tls) = (&world.state.replication, server::has_tls(&mut from).await?);
+    let replicates = server::replication(&mut client).await?;
+    let statement = if world.by_position() {
+        if replicates.as_ref().is_none_or(|now| now.source_host != world.name(source)) {
+            let (node, from) = (world.name(number), world.name(source));
+            return Err(ClusterError::NoCommonPosition { node, from });
+        }
+        format!("CHANGE REPLICATION SOURCE TO {}", promote::source_login(password, has_tls))
+    } else {
+        check_histories(world, &mut client, &mut from, number, source).await?;
+        promote::change_source(&world.name(source), password, has_tls, None)
+    };
     from.close().await;
-    if server::replication(&mut client).await?.is_some() {
+    if replicates.is_some() {
         client.run("STOP REPLICA", doing).await?;
     }
-    let statement = promote::change_source(&world.name(source), &world.state.replication, has_tls);
     client.run_secret(&statement, doing).await?;
     client.close().await;
     start(world, number, source, progress).await
+}
+
+/// Writes down on a node, whose data is that of the source at that place of the source's log, where to go on;
+/// nothing is started.
+pub(super) async fn stand_at(
+    world: &World,
+    client: &mut Client,
+    source: u32,
+    at: &Coordinates,
+) -> Result<(), ClusterError> {
+    let mut from = world.root_now(source).await?;
+    let has_tls = server::has_tls(&mut from).await?;
+    from.close().await;
+    let name = world.name(source);
+    let statement = promote::change_source(&name, &world.state.replication, has_tls, Some(at));
+    client.run_secret(&statement, "setting up replication").await
 }
 
 /// Starts what is stopped, waits until both threads run, then until the node has what the source has now.
@@ -245,10 +315,10 @@ async fn catch_up(
     source: u32,
     progress: &dyn Progress,
 ) -> Result<(), ClusterError> {
-    let executed = executed(world, source).await?;
+    let place = place(world, source).await?;
     progress.detail("catching up");
     for _ in 0..CATCH_UP_SECONDS {
-        if has_executed(client, &executed, 1).await? {
+        if place.reached(client, 1).await? {
             return Ok(());
         }
         // What stopped it before may stop it a moment after its start.
@@ -262,6 +332,14 @@ async fn catch_up(
     Ok(())
 }
 
+/// What a server has, in a form that its replicas can be asked about.
+pub(super) async fn place(world: &World, number: u32) -> Result<Place, ClusterError> {
+    let mut client = world.root_now(number).await?;
+    let place = Place::now(&mut client, world.by_position()).await?;
+    client.close().await;
+    Ok(place)
+}
+
 /// The transactions that a server has, as a GTID set.
 pub(super) async fn executed(world: &World, number: u32) -> Result<String, ClusterError> {
     let mut client = world.root_now(number).await?;
@@ -271,16 +349,6 @@ pub(super) async fn executed(world: &World, number: u32) -> Result<String, Clust
     Ok(executed)
 }
 
-/// Waits until the server has executed the set; whether it has, at the latest after so many seconds.
-pub(super) async fn has_executed(
-    client: &mut Client,
-    set: &str,
-    seconds: u32,
-) -> Result<bool, ClusterError> {
-    let wait = format!("SELECT WAIT_FOR_EXECUTED_GTID_SET({}, {seconds})", accounts::string(set));
-    Ok(client.number(&wait, "waiting for it to catch up").await? == 0)
-}
-
 /// What of the set the server has not executed.
 pub(super) async fn beyond(client: &mut Client, set: &str) -> Result<String, ClusterError> {
     let query = format!("SELECT GTID_SUBTRACT({}, @@global.gtid_executed)", accounts::string(set));
@@ -288,7 +356,7 @@ pub(super) async fn beyond(client: &mut Client, set: &str) -> Result<String, Clu
 }
 
 /// Auto-position works only when the node has nothing of its own and lacks nothing that is gone.
-async fn check_histories(
+pub(super) async fn check_histories(
     world: &World,
     client: &mut Client,
     from: &mut Client,

@@ -4,7 +4,7 @@ use mysql_async::Row;
 
 use super::accounts::{self, Accounts};
 use super::error::ClusterError;
-use super::plan::{SemiSync, ServerSeen, SourceSeen};
+use super::plan::{SemiSync, SemiSyncLimits, ServerSeen, SourceSeen};
 use super::sql::{self, Client};
 
 /// The oldest version with the plugins, statements and options used here (`rpl_semi_sync_source`,
@@ -18,6 +18,10 @@ pub(super) struct Server {
     pub version: String,
     /// `@@gtid_executed`, blanks and line ends taken out.
     pub executed: String,
+    /// `@@gtid_purged`, the part of it that is no longer in the binary logs.
+    pub purged: String,
+    /// What came from its group, applied or not; empty without one.
+    pub received: String,
     pub seen: ServerSeen,
     /// `None` when it replicates from nobody.
     pub replication: Option<Replication>,
@@ -57,7 +61,7 @@ pub(super) async fn look(
             "SELECT @@version, @@version_comment, @@global.read_only, @@global.super_read_only, \
              @@global.gtid_executed, (SELECT COUNT(*) FROM performance_schema.persisted_variables WHERE \
              variable_name IN ('read_only', 'super_read_only') AND variable_value = 'ON'), \
-             @@global.gtid_purged",
+             @@global.gtid_purged, @@global.gtid_mode",
             doing,
         )
         .await
@@ -79,6 +83,7 @@ pub(super) async fn look(
         has_history: !executed.is_empty(),
         executed: transactions(&executed),
         purged: !fact(6).is_empty(),
+        by_position: fact(7).starts_with("OFF"),
         log_bytes: log_bytes(client).await?,
         read_only: fact(2) == "1",
         super_read_only: fact(3) == "1",
@@ -86,8 +91,9 @@ pub(super) async fn look(
         source,
         semi_sync: semi_sync(client).await?,
         accounts: client.number(&wanted.count_query(), doing).await? == accounts::ALL,
+        group: None,
     };
-    Ok(Server { version, executed, seen, replication })
+    Ok(Server { version, executed, purged: fact(6), received: String::new(), seen, replication })
 }
 
 /// The default channel's status; `None` when none is configured.
@@ -147,17 +153,20 @@ async fn semi_sync(client: &mut Client) -> Result<SemiSync, ClusterError> {
             doing,
         )
         .await?;
-    let rows = client.rows("SHOW GLOBAL VARIABLES LIKE 'rpl_semi_sync_%_enabled'", doing).await?;
-    let is_on = |name: &str| {
-        rows.iter().any(|row| {
-            sql::text_at(row, 0).as_deref() == Some(name)
-                && sql::text_at(row, 1).as_deref() == Some("ON")
-        })
+    let rows = client.rows("SHOW GLOBAL VARIABLES LIKE 'rpl_semi_sync_%'", doing).await?;
+    let value = |name: &str| {
+        let row = rows.iter().find(|row| sql::text_at(row, 0).as_deref() == Some(name));
+        row.and_then(|row| sql::text_at(row, 1)).unwrap_or_default()
     };
+    let is_on = |name: &str| value(name) == "ON";
     Ok(SemiSync {
         available: active == 2,
         ready: active == 2 && is_on("rpl_semi_sync_replica_enabled"),
         source_on: is_on("rpl_semi_sync_source_enabled"),
+        limits: SemiSyncLimits {
+            acks: value("rpl_semi_sync_source_wait_for_replica_count").parse().unwrap_or(0),
+            timeout_ms: value("rpl_semi_sync_source_timeout").parse().unwrap_or(0),
+        },
     })
 }
 

@@ -7,14 +7,17 @@
 //!
 //! | file | does |
 //! |---|---|
-//! | `donor`, `spec`, `time` | decide and name; pure |
+//! | `donor`, `fit`, `spec`, `time` | decide and name; pure |
 //! | `take` | makes an image |
+//! | `seed` | fills a node's volume from an image |
 //! | `copies` | starts, lists and removes copies |
 //! | `wait` | until a server answers |
 
 mod copies;
 mod donor;
 mod error;
+mod fit;
+mod seed;
 mod spec;
 mod take;
 mod time;
@@ -35,6 +38,8 @@ use super::world::World;
 pub use copies::{CopyView, RunRequest, Started, options_file, remove_expired, run, stop};
 pub(super) use copies::{containers, remove_containers};
 pub use error::SnapshotError;
+pub(super) use seed::{fill as seed, fits, forget as forget_seeding, possible as to_seed};
+pub use time::time_to_live;
 
 /// One snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +57,8 @@ pub struct SnapshotView {
     pub from: String,
     /// Of the data, in the image's own layer.
     pub bytes: u64,
+    /// A node can be made of it: it lacks no account but Weir's own.
+    pub seeds: bool,
     /// Names of its copies.
     pub copies: Vec<String>,
 }
@@ -105,7 +112,7 @@ pub async fn create(
 /// # Errors
 /// When the engine does not answer.
 pub async fn list(cluster: &config::Cluster) -> Result<Listing, ClusterError> {
-    let engine = Engine::connect(cluster.docker_host.as_deref()).await?;
+    let engine = Engine::connect(cluster).await?;
     let copies = copies::all(&engine, &cluster.name).await?;
     let mut snapshots = snapshots(&engine, &cluster.name).await?;
     for snapshot in &mut snapshots {
@@ -125,7 +132,7 @@ pub async fn remove(cluster: &config::Cluster, name: &str) -> Result<(), Cluster
         let copies = snapshot.copies.join(", ");
         return Err(SnapshotError::InUse { name: name.to_owned(), copies }.into());
     }
-    let engine = Engine::connect(cluster.docker_host.as_deref()).await?;
+    let engine = Engine::connect(cluster).await?;
     engine.remove_image(&snapshot.image).await
 }
 
@@ -173,6 +180,7 @@ fn snapshot_view(image: LabelledImage) -> SnapshotView {
         version: label(spec::LABEL_VERSION),
         created: label(spec::LABEL_CREATED),
         from: label(spec::LABEL_FROM),
+        seeds: label(spec::LABEL_SEEDS) == "yes",
         bytes: label(spec::LABEL_BYTES).parse().unwrap_or(0),
         image: image.reference,
         copies: Vec::new(),

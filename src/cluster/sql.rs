@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, OptsBuilder, Row};
+use mysql_async::{Conn, OptsBuilder, Row, SslOpts};
 
 use crate::config::Secret;
 
@@ -17,6 +17,8 @@ use super::error::ClusterError;
 const LOGIN_LIMIT: Duration = Duration::from_secs(5);
 /// For one ordinary statement. DDL on an idle server takes milliseconds.
 const STATEMENT_LIMIT: Duration = Duration::from_secs(60);
+/// The largest row or statement; the servers' own limits are lower or the same.
+const MAX_PACKET_BYTES: usize = 1 << 30;
 /// MySQL's code for a refused password, <https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>.
 const ACCESS_DENIED: u16 = 1045;
 /// Its message quotes what it did not understand.
@@ -30,6 +32,8 @@ pub(super) struct Login<'a> {
     pub address: SocketAddr,
     pub user: &'a str,
     pub password: &'a Secret,
+    /// Whether the way leads over a network that others may listen to.
+    pub tls: bool,
 }
 
 /// Why there is no connection.
@@ -67,8 +71,10 @@ impl Client {
             .user(Some(login.user))
             .pass(Some(login.password.expose()))
             .prefer_socket(false)
+            // A server's certificate is one that it made itself.
+            .ssl_opts(login.tls.then(|| SslOpts::default().with_danger_accept_invalid_certs(true)))
             // Given, these two spare a query for the server's settings.
-            .max_allowed_packet(Some(16 << 20))
+            .max_allowed_packet(Some(MAX_PACKET_BYTES))
             .wait_timeout(Some(60))
             .stmt_cache_size(0)
             .setup(vec!["SET SESSION sql_mode = ''"]);
@@ -173,7 +179,13 @@ impl Client {
         }
     }
 
-    fn failed(&self, doing: &str, cause: String) -> ClusterError {
+    /// The connection itself, for what does not fit into the calls above; the limits are the caller's then.
+    pub(super) fn conn(&mut self) -> &mut Conn {
+        &mut self.conn
+    }
+
+    /// The error for a call that failed for that cause.
+    pub(super) fn failed(&self, doing: &str, cause: String) -> ClusterError {
         ClusterError::Sql { node: self.node.clone(), doing: doing.to_owned(), cause }
     }
 }

@@ -4,15 +4,16 @@
 //! is made with what it says. Losing it means losing the key to the data, so nothing here ever writes
 //! over a file that it could not read.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Cluster, Secret};
+use crate::config::{Cluster, Data, Secret};
 
 use super::error::ClusterError;
 
@@ -53,8 +54,34 @@ pub struct State {
     pub down: bool,
     /// Nodes whose data was given up and is being copied anew; a copy that was cut off is seen by this.
     pub renewing: Vec<u32>,
+    /// How often what all Weirs share was written down.
+    pub sequence: u64,
+    /// Where each node's data is; written down before anything is there. A node that is not here is one of an
+    /// older Weir, or yet to be made.
+    pub places: BTreeMap<u32, Data>,
+    /// Nodes whose volume is being filled with a snapshot's data; while they stand here, it is not whole.
+    pub seeding: Vec<u32>,
+    /// The group's name, a UUID, for the cluster's whole life; `None` where there is no group.
+    pub group: Option<String>,
     /// Whether the file lacks something that was made up while it was read.
     incomplete: bool,
+}
+
+/// What every Weir of the cluster must know alike: the file without what never changes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Record {
+    pub sequence: u64,
+    pub epoch: u64,
+    pub primary: Option<u32>,
+    pub replicas: Option<u32>,
+    pub deposed: Option<u32>,
+    pub down: bool,
+    pub renewing: Vec<u32>,
+    pub subnet: Option<String>,
+    #[serde(default)]
+    pub places: BTreeMap<u32, Place>,
+    #[serde(default)]
+    pub seeding: Vec<u32>,
 }
 
 /// The file as it is written.
@@ -85,6 +112,41 @@ struct Raw {
     down: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     renewing: Vec<u32>,
+    #[serde(default)]
+    sequence: u64,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    places: BTreeMap<u32, Place>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    seeding: Vec<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    group: Option<String>,
+}
+
+/// A place as text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(super) struct Place(Data);
+
+impl TryFrom<String> for Place {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Data::parse(&text).map(Self).ok_or("no place for data")
+    }
+}
+
+impl From<Place> for String {
+    fn from(Place(data): Place) -> Self {
+        data.to_string()
+    }
+}
+
+fn as_text(places: &BTreeMap<u32, Data>) -> BTreeMap<u32, Place> {
+    places.iter().map(|(node, place)| (*node, Place(place.clone()))).collect()
+}
+
+fn as_data(places: BTreeMap<u32, Place>) -> BTreeMap<u32, Data> {
+    places.into_iter().map(|(node, Place(place))| (node, place)).collect()
 }
 
 impl State {
@@ -117,6 +179,11 @@ impl State {
         Self::from_raw(raw).map(Some)
     }
 
+    /// Where node `number` has its data, or shall have it.
+    pub(super) fn place<'a>(&'a self, cluster: &'a Cluster, number: u32) -> &'a Data {
+        self.places.get(&number).unwrap_or(&cluster.data)
+    }
+
     /// A new state with fresh passwords; nothing is written yet.
     pub fn generate(cluster: &Cluster) -> Result<Self, ClusterError> {
         Ok(Self {
@@ -133,6 +200,10 @@ impl State {
             deposed: None,
             down: false,
             renewing: Vec::new(),
+            sequence: 0,
+            places: BTreeMap::new(),
+            seeding: Vec::new(),
+            group: if cluster.is_group() { Some(uuid()?) } else { None },
             incomplete: false,
         })
     }
@@ -156,10 +227,54 @@ impl State {
             deposed: self.deposed,
             down: self.down,
             renewing: self.renewing.clone(),
+            sequence: self.sequence,
+            places: as_text(&self.places),
+            seeding: self.seeding.clone(),
+            group: self.group.clone(),
         };
         let text = serde_json::to_string_pretty(&raw)
             .map_err(|error| failed("cannot write", &path, &error))?;
         write_private(&path, text.as_bytes()).map_err(|error| failed("cannot write", &path, &error))
+    }
+
+    /// What of it is shared.
+    pub(super) fn record(&self) -> Record {
+        Record {
+            sequence: self.sequence,
+            epoch: self.epoch,
+            primary: self.primary,
+            replicas: self.replicas,
+            deposed: self.deposed,
+            down: self.down,
+            renewing: self.renewing.clone(),
+            subnet: self.subnet.clone(),
+            places: as_text(&self.places),
+            seeding: self.seeding.clone(),
+        }
+    }
+
+    /// Takes over what another Weir has written down, unless this one knows of something later; whether it did.
+    pub(super) fn learn(&mut self, record: Record) -> bool {
+        if record.epoch < self.epoch || record == self.record() {
+            return false;
+        }
+        let Record {
+            sequence,
+            epoch,
+            primary,
+            replicas,
+            deposed,
+            down,
+            renewing,
+            subnet,
+            places,
+            seeding,
+        } = record;
+        (self.sequence, self.epoch, self.primary, self.replicas) =
+            (sequence, epoch, primary, replicas);
+        (self.deposed, self.down, self.renewing, self.subnet) = (deposed, down, renewing, subnet);
+        (self.places, self.seeding) = (as_data(places), seeding);
+        true
     }
 
     /// Writes the file when an older Weir made it, which did not know all of today's passwords; before
@@ -189,6 +304,10 @@ impl State {
         Ok(Self {
             donor,
             renewing: raw.renewing,
+            sequence: raw.sequence,
+            places: as_data(raw.places),
+            seeding: raw.seeding,
+            group: raw.group,
             incomplete,
             root: Secret::new(raw.root_password),
             replication: Secret::new(raw.replication_password),
@@ -205,7 +324,7 @@ impl State {
     }
 }
 
-/// Holds the right to change a cluster; given back when dropped, also by a crash.
+/// One process of those that share a state directory; `lease` decides between directories. Given back when dropped, also by a crash.
 #[derive(Debug)]
 pub(super) struct Lock(File);
 
@@ -236,21 +355,36 @@ impl Lock {
 
     /// Takes the lock, or says who has it by an error; never waits.
     pub(super) fn take(state_dir: &Path, name: &str) -> Result<Self, ClusterError> {
-        make_directory(state_dir).map_err(|error| failed("cannot make", state_dir, &error))?;
-        let path = state_dir.join(format!("cluster-{name}.lock"));
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|error| failed("cannot open", &path, &error))?;
+        let (path, file) = lock_file(state_dir, name)?;
         match file.try_lock() {
             Ok(()) => Ok(Self(file)),
             Err(fs::TryLockError::WouldBlock) => Err(ClusterError::Busy { path }),
             Err(fs::TryLockError::Error(error)) => Err(failed("cannot lock", &path, &error)),
         }
     }
+}
+
+/// Which lock file on which running machine: alike for all processes that share the lock, and for no others,
+/// also not for those with a copy of the directory.
+pub(super) fn identity(state_dir: &Path, name: &str) -> Result<String, ClusterError> {
+    let (path, file) = lock_file(state_dir, name)?;
+    let meta = file.metadata().map_err(|error| failed("cannot look at", &path, &error))?;
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map_err(|error| failed("cannot read the number of this boot for", &path, &error))?;
+    Ok(format!("{}-{:x}-{:x}", boot.trim(), meta.dev(), meta.ino()))
+}
+
+fn lock_file(state_dir: &Path, name: &str) -> Result<(PathBuf, File), ClusterError> {
+    make_directory(state_dir).map_err(|error| failed("cannot make", state_dir, &error))?;
+    let path = state_dir.join(format!("cluster-{name}.lock"));
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|error| failed("cannot open", &path, &error))?;
+    Ok((path, file))
 }
 
 /// Writes a file of mode 0600 beside `path`, flushes it to the disk and renames it into place.
@@ -288,6 +422,20 @@ pub(super) fn password() -> Result<Secret, ClusterError> {
     Ok(Secret::new(text))
 }
 
+/// A random UUID (version 4), as MySQL writes them.
+fn uuid() -> Result<String, ClusterError> {
+    let mut bytes = [0_u8; 16];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| ClusterError::Random { cause: error.to_string() })?;
+    let bits = (u128::from_be_bytes(bytes) & !(0xf << 76) & !(0x3 << 62)) | (4 << 76) | (2 << 62);
+    let hex = format!("{bits:032x}");
+    let with_dashes = hex.chars().enumerate().flat_map(|(at, digit)| {
+        let dash = matches!(at, 8 | 12 | 16 | 20).then_some('-');
+        dash.into_iter().chain([digit])
+    });
+    Ok(with_dashes.collect())
+}
+
 fn failed(doing: &'static str, path: &Path, cause: &dyn std::fmt::Display) -> ClusterError {
     ClusterError::State { doing, path: path.to_owned(), cause: cause.to_string() }
 }
@@ -308,6 +456,8 @@ mod tests {
         state.primary = Some(2);
         state.epoch = 7;
         state.down = true;
+        state.places = [(1, Data::Container), (2, Data::Folder("/srv".into()))].into();
+        state.seeding = vec![3];
         state.save(&state_dir, "t").unwrap();
         let path = State::path(&state_dir, "t");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
@@ -315,6 +465,8 @@ mod tests {
         assert_eq!(again.root, state.root);
         assert_eq!(again.subnet, state.subnet);
         assert_eq!((again.primary, again.epoch, again.down), (Some(2), 7, true));
+        assert_eq!(again.places, state.places);
+        assert_eq!(again.seeding, [3]);
         assert_eq!(again.server_id_base, u32::from(cluster("t", 1).port_base));
         assert!(State::load(&state_dir, "other").unwrap().is_none());
         State::remove(&state_dir, "t").unwrap();
@@ -355,6 +507,60 @@ mod tests {
         }
         assert_ne!(state.root, state.monitor);
         assert!(!format!("{state:?}").contains(state.root.expose()));
+    }
+
+    #[test]
+    fn what_another_weir_wrote_down_is_learnt_unless_it_is_older() {
+        let mut state = State::generate(&cluster("t", 1)).unwrap();
+        (state.primary, state.epoch, state.down) = (Some(1), 3, true);
+        let root = state.root.clone();
+        let older = Record { epoch: 2, primary: Some(2), ..Record::default() };
+        assert!(!state.learn(older));
+        assert!(!state.learn(state.record()), "there is nothing new in it");
+        assert_eq!((state.primary, state.down), (Some(1), true));
+        let newer = Record {
+            sequence: 9,
+            epoch: 4,
+            primary: Some(3),
+            replicas: Some(2),
+            deposed: Some(1),
+            down: false,
+            renewing: vec![2],
+            subnet: Some("172.18.0.0/16".to_owned()),
+            places: [(2, Place(Data::Container))].into(),
+            seeding: vec![3],
+        };
+        assert!(state.learn(newer.clone()));
+        assert_eq!((state.record(), &state.root), (newer, &root));
+    }
+
+    #[test]
+    fn a_copy_of_the_directory_is_another_owner() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, second) = (dir.path().join("a"), dir.path().join("b"));
+        let id = identity(&first, "t").unwrap();
+        let _held = Lock::take(&first, "t").unwrap();
+        assert_eq!(identity(&first, "t").unwrap(), id);
+        fs::create_dir(&second).unwrap();
+        fs::copy(first.join("cluster-t.lock"), second.join("cluster-t.lock")).unwrap();
+        assert_ne!(identity(&second, "t").unwrap(), id);
+    }
+
+    #[test]
+    fn a_group_has_a_uuid_of_its_own_that_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut wanted = cluster("t", 2);
+        assert_eq!(State::generate(&wanted).unwrap().group, None);
+        wanted.replication = crate::config::Replication::Group;
+        let state = State::generate(&wanted).unwrap();
+        let name = state.group.clone().unwrap();
+        assert_ne!(State::generate(&wanted).unwrap().group.unwrap(), name);
+        let parts: Vec<usize> = name.split('-').map(str::len).collect();
+        assert_eq!(parts, [8, 4, 4, 4, 12], "{name}");
+        assert!(name.chars().all(|c| c == '-' || c.is_ascii_hexdigit()), "{name}");
+        assert_eq!(name.as_bytes()[14], b'4', "{name}");
+        state.save(dir.path(), "t").unwrap();
+        assert_eq!(State::load(dir.path(), "t").unwrap().unwrap().group, Some(name));
     }
 
     #[test]

@@ -25,6 +25,6 @@ pub(super) async fn disk(world: &World, number: u32) -> Result<Option<Disk>, Clu
     if waiting == 0 {
         return Ok(None);
     }
-    let disk = examine::disk(world, &world.name(number)).await;
+    let disk = examine::disk(world, number).await;
     Ok(disk.filter(|disk| disk.free < Limits::default().disk_bytes))
 }

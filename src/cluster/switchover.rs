@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::accounts;
 use super::error::ClusterError;
+use super::lease::Right;
+use super::plan;
+use super::position::{self, Coordinates, Place};
 use super::progress::Progress;
 use super::promote;
-use super::replication::open_for_writes;
+use super::replication::{end_openers, open_for_writes};
 use super::server::{self, Server};
 use super::sql::Client;
-use super::state::{Lock, State};
 use super::traffic::{Closed, NoTraffic, Traffic};
 use super::world::{Facts, World};
 use crate::config;
@@ -60,6 +61,7 @@ struct Cast {
     /// The other replicas.
     others: Vec<Client>,
     has_tls: bool,
+    by_position: bool,
 }
 
 /// Moves the primary to the node named `to`, or to the replica that is furthest.
@@ -73,14 +75,15 @@ pub async fn switchover(
     traffic: &dyn Traffic,
     progress: &dyn Progress,
 ) -> Result<Moved, ClusterError> {
-    let _lock = Lock::wait(state_dir, &cluster.name).await?;
-    let state = State::load(state_dir, &cluster.name)?
-        .ok_or_else(|| super::not_built(cluster, state_dir))?;
-    let mut world = World::open(cluster, state_dir, state).await?;
-    let moved = Box::pin(within(&mut world, to, traffic, progress)).await?;
-    // What is left to do (semi-sync of the old primary) is small, and reconciling finds it.
-    Box::pin(super::provision::reconcile(&mut world, progress)).await?;
-    Ok(moved)
+    let right = Right::wait(cluster, state_dir).await?;
+    let work = async {
+        let mut world = super::open_to_change(cluster, state_dir, &right).await?;
+        let moved = Box::pin(within(&mut world, to, traffic, progress)).await?;
+        // What is left to do (semi-sync of the old primary) is small, and reconciling finds it.
+        Box::pin(super::provision::reconcile(&mut world, progress)).await?;
+        Ok(moved)
+    };
+    right.during(Box::pin(work)).await
 }
 
 /// As [`switchover`], for one who has the right to change the cluster already.
@@ -91,6 +94,10 @@ pub(super) async fn within(
     progress: &dyn Progress,
 ) -> Result<Moved, ClusterError> {
     let facts = Box::pin(world.look()).await?;
+    plan::check_kind(world.wanted(), &facts.seen())?;
+    if world.cluster.is_group() {
+        return Box::pin(super::group::switchover(world, &facts, to, traffic, progress)).await;
+    }
     let (old, new) = choose(world, &facts, to)?;
     progress.begin(&format!("bring {} up to {}", world.name(new), world.name(old)));
     let mut cast = Box::pin(assemble(world, &facts, old, new)).await?;
@@ -163,7 +170,8 @@ async fn assemble(world: &World, facts: &Facts, old: u32, new: u32) -> Result<Ca
         }
     }
     let old_client = world.root_now(old).await?;
-    Ok(Cast { old, new, old_client, new_client, others, has_tls })
+    let by_position = world.by_position();
+    Ok(Cast { old, new, old_client, new_client, others, has_tls, by_position })
 }
 
 /// Lets the target catch up while writes go on, so that the pause is short.
@@ -181,11 +189,8 @@ async fn come_near(world: &World, cast: &mut Cast) -> Result<(), ClusterError> {
 
 /// Whether the target has executed what the old primary has now.
 async fn wait_for(cast: &mut Cast, seconds: u32) -> Result<bool, ClusterError> {
-    let doing = "waiting for the last transactions";
-    let executed = cast.old_client.value("SELECT @@global.gtid_executed", doing).await?;
-    let executed = accounts::string(&executed.unwrap_or_default());
-    let wait = format!("SELECT WAIT_FOR_EXECUTED_GTID_SET({executed}, {seconds})");
-    Ok(cast.new_client.number(&wait, doing).await? == 0)
+    let place = Place::now(&mut cast.old_client, cast.by_position).await?;
+    place.reached(&mut cast.new_client, seconds).await
 }
 
 /// From the closed door to the open one; how long it was closed.
@@ -195,6 +200,61 @@ async fn hand_over(
     traffic: &dyn Traffic,
 ) -> Result<Duration, ClusterError> {
     let closed = Closed::close(traffic);
+    let started = Instant::now();
+    until_nobody_is_inside(traffic).await?;
+    tracing::debug!("writes are held, and none is under way");
+    world.check().await?;
+    if let Err(error) = close_old(cast).await {
+        // Its connection may be out of step after an error: a new one opens it again.
+        reopen(world, cast.old).await;
+        return Err(error);
+    }
+    let turn = match turn(cast).await {
+        Ok(turn) => turn,
+        Err(error) => {
+            reopen(world, cast.old).await;
+            return Err(error);
+        }
+    };
+    tracing::debug!(node = world.name(cast.new), "it has executed everything");
+    promote::record(world, cast.new).await?;
+    let source = world.name(cast.new);
+    let password = world.state.replication.clone();
+    let has_tls = cast.has_tls;
+    let from = turn.as_ref().map(|(_, begin)| begin);
+    let last = turn.as_ref().map(|(last, _)| last);
+    let others = cast.others.iter_mut().map(|client| async {
+        if let Some(last) = last
+            && !last.reached(client, LAST_SECONDS).await?
+        {
+            let (node, from) = (client.node().to_owned(), source.clone());
+            return Err(ClusterError::NoCommonPosition { node, from });
+        }
+        promote::repoint(client, &source, &password, has_tls, from).await
+    });
+    let others = futures_util::future::join_all(others);
+    let old = promote::repoint(&mut cast.old_client, &source, &password, has_tls, from);
+    let follow = async {
+        // Without GTIDs the old primary's log must not go on before the others are through with it.
+        let (mut followed, turned) = match last {
+            None => tokio::join!(others, old),
+            Some(_) => (others.await, old.await),
+        };
+        followed.push(turned);
+        followed
+    };
+    let (promoted, followed) = tokio::join!(promote::promote(world, &mut cast.new_client), follow);
+    promoted?;
+    tracing::debug!(node = source, "it takes writes, and the others follow it");
+    promote::until_seen(traffic, &source).await;
+    drop(closed);
+    let held = started.elapsed();
+    followed.into_iter().collect::<Result<Vec<()>, _>>()?;
+    Ok(held)
+}
+
+/// Waits, with the door closed, until what is under way on the primary has ended.
+pub(super) async fn until_nobody_is_inside(traffic: &dyn Traffic) -> Result<(), ClusterError> {
     let started = Instant::now();
     while traffic.inside() > 0 {
         if started.elapsed() > INSIDE_LIMIT {
@@ -208,35 +268,24 @@ async fn hand_over(
         }
         tokio::time::sleep(INSIDE_POLL).await;
     }
-    tracing::debug!("writes are held, and none is under way");
-    if let Err(error) = close_old(cast).await {
-        // Its connection may be out of step after an error: a new one opens it again.
-        reopen(world, cast.old).await;
-        return Err(error);
+    Ok(())
+}
+
+/// Without GTIDs: the end of the old primary's log, and the place in the new one's log where it stands then. To
+/// be asked while neither is written to.
+async fn turn(cast: &mut Cast) -> Result<Option<(Place, Coordinates)>, ClusterError> {
+    if !cast.by_position {
+        return Ok(None);
     }
-    tracing::debug!(node = world.name(cast.new), "it has executed everything");
-    promote::record(world, cast.new)?;
-    let source = world.name(cast.new);
-    let password = world.state.replication.clone();
-    let (semi_sync, has_tls) = (world.cluster.semi_sync, cast.has_tls);
-    let others = cast.others.iter_mut().chain([&mut cast.old_client]);
-    let follow = others.map(|client| promote::repoint(client, &source, &password, has_tls));
-    let follow = futures_util::future::join_all(follow);
-    let (promoted, followed) =
-        tokio::join!(promote::promote(&mut cast.new_client, semi_sync), follow);
-    promoted?;
-    tracing::debug!(node = source, "it takes writes, and the others follow it");
-    promote::until_seen(traffic, &source).await;
-    drop(closed);
-    let held = started.elapsed();
-    followed.into_iter().collect::<Result<Vec<()>, _>>()?;
-    Ok(held)
+    let last = Place::now(&mut cast.old_client, true).await?;
+    Ok(Some((last, position::own(&mut cast.new_client).await?)))
 }
 
 /// The old primary takes no more writes, and the target has them all.
 async fn close_old(cast: &mut Cast) -> Result<(), ClusterError> {
     let doing = "making the old primary read-only";
     cast.old_client.run(&format!("SET SESSION lock_wait_timeout = {CLOSE_SECONDS}"), doing).await?;
+    end_openers(&mut cast.old_client).await?;
     cast.old_client.run("SET GLOBAL super_read_only = ON", doing).await?;
     tracing::debug!(node = cast.old_client.node(), "it takes no more writes");
     if wait_for(cast, LAST_SECONDS).await? {
@@ -249,7 +298,7 @@ async fn close_old(cast: &mut Cast) -> Result<(), ClusterError> {
 async fn reopen(world: &World, old: u32) {
     let opened = async {
         let mut client = world.root_now(old).await?;
-        open_for_writes(&mut client).await
+        open_for_writes(world, &mut client).await
     };
     if let Err(error) = opened.await {
         tracing::error!(node = world.name(old), %error, "the old primary could not be opened again");

@@ -2,14 +2,14 @@
 
 use std::net::SocketAddr;
 
-use crate::config::{Secret, Server, ServerTls, ServerTlsMode};
+use crate::config::{self, Secret, ServerTls, ServerTlsMode};
 use crate::topology::Role;
 
 use super::accounts;
 use super::docker::Container;
-use super::node;
+use super::group::Member;
 use super::plan;
-use super::server::{self, Replication};
+use super::server::{self, Replication, Server};
 use super::world::{Facts, NodeFacts, World};
 
 /// Share of reads of a node, as `weight` under [[servers]].
@@ -42,8 +42,8 @@ pub struct NodeView {
     /// What Weir connects to: the container's own address where it can be reached from here, since the
     /// engine's userland proxy behind published ports is slow; else the published port. Fixed for the
     /// life of the cluster.
-    pub server: Server,
-    /// Where people and tools on this host connect.
+    pub server: config::Server,
+    /// Where people and tools connect: on this host, or on that of an engine elsewhere.
     pub published: SocketAddr,
     pub role: Role,
     /// Of the container: "running", "exited", "missing", ..
@@ -72,6 +72,8 @@ pub struct ReplicationView {
     pub behind: Option<u64>,
     /// Empty when there is none.
     pub error: String,
+    /// Of a member of a group, in MySQL's word: "ONLINE", "RECOVERING", ..
+    pub member: Option<String>,
 }
 
 impl ClusterView {
@@ -79,7 +81,8 @@ impl ClusterView {
         let seen = facts.seen();
         let plan = plan::plan(world.wanted(), &seen);
         let primary = plan::apparent_primary(&seen, world.state.primary);
-        let executed = primary.and_then(|primary| {
+        // Without GTIDs there is nothing to count.
+        let executed = primary.filter(|_| !world.by_position()).and_then(|primary| {
             let node = facts.nodes.iter().find(|node| node.number == primary)?;
             Some(server::transactions(&node.server.as_ref()?.executed))
         });
@@ -110,12 +113,17 @@ impl ClusterView {
 }
 
 /// The node as the proxy needs it.
-pub(super) fn server_of(world: &World, number: u32) -> Server {
-    Server {
+pub(super) fn server_of(world: &World, number: u32) -> config::Server {
+    let tls = match world.host {
+        // What passes between Weir and its own servers stays on this host's bridge.
+        None => ServerTlsMode::Off,
+        // Their certificates are their own making, so nobody can vouch for them.
+        Some(_) => ServerTlsMode::Required,
+    };
+    config::Server {
         name: world.name(number),
         address: world.address(number).to_string(),
-        // What passes between Weir and its own servers stays on this host's bridge.
-        tls: ServerTls { mode: ServerTlsMode::Off, ca: None },
+        tls: ServerTls { mode: tls, ca: None },
         weight: WEIGHT,
     }
 }
@@ -130,7 +138,7 @@ fn node_view(
     let name = world.name(node.number);
     let role = match (&node.server, primary) {
         (Some(_), Some(primary)) if primary == node.number => Role::Primary,
-        (Some(server), _) if server.seen.source.is_some() => Role::Replica,
+        (Some(server), _) if server.seen.source.is_some() || is_member(server) => Role::Replica,
         _ => Role::Unknown,
     };
     let container = node.container.as_ref();
@@ -139,15 +147,39 @@ fn node_view(
     let replication = node.server.as_ref().and_then(|server| server.replication.as_ref());
     NodeView {
         server: server_of(world, node.number),
-        published: node::published(&world.cluster, node.number),
+        published: world.published(node.number),
         role,
         state: container.map_or_else(|| "missing".to_owned(), |container| container.status.clone()),
         health: container.map(|container: &Container| container.health.clone()).unwrap_or_default(),
         version: node.server.as_ref().map(|server| server.version.clone()).unwrap_or_default(),
         container_id: container.map(|container| container.id.clone()).unwrap_or_default(),
-        replication: replication.map(|replication| replication_view(replication, behind)),
+        replication: of_group(world, node, primary, behind)
+            .or_else(|| replication.map(|replication| replication_view(replication, behind))),
         name,
     }
+}
+
+fn is_member(server: &Server) -> bool {
+    server.seen.group.is_some_and(|group| group.state.belongs())
+}
+
+/// A member of a group follows its primary as long as it is ONLINE. `None` for the primary itself.
+fn of_group(
+    world: &World,
+    node: &NodeFacts,
+    primary: Option<u32>,
+    behind: Option<u64>,
+) -> Option<ReplicationView> {
+    let group = node.server.as_ref()?.seen.group.filter(|_| primary != Some(node.number))?;
+    let runs = if group.state == Member::Online { "Yes" } else { "No" };
+    Some(ReplicationView {
+        source: primary.map(|primary| world.name(primary)).unwrap_or_default(),
+        receiver: runs.to_owned(),
+        applier: runs.to_owned(),
+        behind,
+        error: String::new(),
+        member: Some(group.state.word().to_owned()),
+    })
 }
 
 fn replication_view(replication: &Replication, behind: Option<u64>) -> ReplicationView {
@@ -157,5 +189,6 @@ fn replication_view(replication: &Replication, behind: Option<u64>) -> Replicati
         applier: replication.applier.clone(),
         behind,
         error: replication.error.clone(),
+        member: None,
     }
 }

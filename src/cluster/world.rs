@@ -1,17 +1,21 @@
 //! One cluster with everything needed to look at it: engine, state, addresses. Looking changes nothing.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Cluster, Secret};
+use crate::config::{Cluster, Data, Replication, Secret};
 
 use super::accounts::{self, Accounts};
-use super::docker::{Container, Engine, Network};
+use super::docker::{self, Container, Engine, Network};
 use super::error::ClusterError;
+use super::group;
+use super::lease::Right;
 use super::node::{self, LABEL_CLUSTER, MYSQL_PORT};
-use super::plan::{self, Life, NodeSeen, Seen, Wanted};
+use super::plan::{self, Life, NodeSeen, Place, Seen, SemiSyncLimits, Wanted};
 use super::server::{self, Server};
+use super::snapshot;
 use super::sql::{Client, Login, NoLogin};
 use super::state::State;
 use super::subnet::Subnet;
@@ -26,7 +30,11 @@ pub(super) struct World {
     pub cluster: Cluster,
     pub state_dir: PathBuf,
     pub engine: Engine,
+    /// Of the engine, where that is not this host.
+    pub host: Option<IpAddr>,
     pub state: State,
+    /// `None` for one who only looks.
+    right: Option<Arc<Right>>,
     /// Whether containers ask for their limit of open files; off once the engine has refused it.
     pub raise_files: bool,
     /// Whether mysqld has accepted the options that the nodes shall have.
@@ -37,6 +45,8 @@ pub(super) struct World {
 #[derive(Debug, Clone)]
 pub(super) struct NodeFacts {
     pub number: u32,
+    pub place: Data,
+    /// Whether that place is there: the volume, the folder, or the container.
     pub volume: bool,
     pub container: Option<Container>,
     pub server: Option<Server>,
@@ -50,6 +60,8 @@ pub(super) struct Facts {
     pub nodes: Vec<NodeFacts>,
     /// Nodes given up, whose data is copied anew.
     pub renewing: Vec<u32>,
+    /// Nodes without data for which a snapshot would do.
+    pub seeds: Vec<u32>,
     /// How many nodes there are beyond the wanted number; they stay members until they are removed.
     pub surplus: u32,
 }
@@ -61,14 +73,89 @@ impl World {
         state_dir: &Path,
         state: State,
     ) -> Result<Self, ClusterError> {
-        let engine = Engine::connect(cluster.docker_host.as_deref()).await?;
-        Ok(Self {
+        group::check_kind(cluster, &state)?;
+        let engine = Engine::connect(cluster).await?;
+        let mut world = Self {
             cluster: cluster.clone(),
             state_dir: state_dir.to_owned(),
             engine,
+            host: engine_host(cluster).await?,
             state,
+            right: None,
             raise_files: true,
             options_checked: false,
+        };
+        world.recognise_volumes().await?;
+        Ok(world)
+    }
+
+    /// An older Weir wrote down no places, and knew of volumes only.
+    async fn recognise_volumes(&mut self) -> Result<(), ClusterError> {
+        if self.cluster.data == Data::Volume {
+            return Ok(());
+        }
+        for volume in self.engine.volumes(&self.cluster.name).await? {
+            if let Some(number) = node::number(&self.cluster.name, &volume) {
+                self.state.places.entry(number).or_insert(Data::Volume);
+            }
+        }
+        Ok(())
+    }
+
+    /// Where node `number` has its data, or shall have it.
+    pub(super) fn place(&self, number: u32) -> &Data {
+        self.state.place(&self.cluster, number)
+    }
+
+    /// The same in words: "volume weir-1".
+    pub(super) fn place_text(&self, number: u32) -> String {
+        node::place(&self.cluster.name, number, self.place(number))
+    }
+
+    /// Writes down where the node's data is, before anything is there.
+    pub(super) async fn settle(&mut self, number: u32) -> Result<(), ClusterError> {
+        if self.state.places.contains_key(&number) {
+            return Ok(());
+        }
+        self.state.places.insert(number, self.cluster.data.clone());
+        self.save().await
+    }
+
+    /// The node's data is gone; what comes next may be elsewhere.
+    pub(super) async fn forget_place(&mut self, number: u32) -> Result<(), ClusterError> {
+        match self.state.places.remove(&number) {
+            Some(_) => self.save().await,
+            None => Ok(()),
+        }
+    }
+
+    /// As [`Self::open`], for one who has the right to change the cluster.
+    pub(super) async fn open_with(
+        cluster: &Cluster,
+        state: State,
+        right: &Arc<Right>,
+        state_dir: &Path,
+    ) -> Result<Self, ClusterError> {
+        let world = Self::open(cluster, state_dir, state).await?;
+        Ok(Self { right: Some(Arc::clone(right)), ..world })
+    }
+
+    /// An error unless this Weir may still change the cluster; to be asked right before what cannot be taken back.
+    pub(super) async fn check(&self) -> Result<(), ClusterError> {
+        self.right()?.check().await
+    }
+
+    /// Writes the state down, for all Weirs.
+    pub(super) async fn save(&mut self) -> Result<(), ClusterError> {
+        let right = Arc::clone(self.right()?);
+        right.save(&mut self.state).await
+    }
+
+    fn right(&self) -> Result<&Arc<Right>, ClusterError> {
+        let cluster = || self.cluster.name.clone();
+        self.right.as_ref().ok_or_else(|| ClusterError::LeadLost {
+            cluster: cluster(),
+            leader: "nobody that was asked".to_owned(),
         })
     }
 
@@ -77,17 +164,33 @@ impl World {
         Wanted {
             nodes: self.nodes(),
             semi_sync: self.cluster.semi_sync,
+            semi_sync_limits: self.semi_sync_limits(),
+            pull: self.cluster.pull,
             primary: self.state.primary,
+            replication: self.cluster.replication,
         }
     }
 
+    pub(super) fn semi_sync_limits(&self) -> SemiSyncLimits {
+        let timeout_ms = self.cluster.semi_sync_timeout.as_millis();
+        SemiSyncLimits {
+            acks: self.cluster.semi_sync_acks,
+            timeout_ms: u64::try_from(timeout_ms).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// Whether the servers run without GTIDs.
+    pub(super) fn by_position(&self) -> bool {
+        self.cluster.replication == Replication::File
+    }
+
     /// Writes down how many replicas are wanted from now on.
-    pub(super) fn want(&mut self, replicas: u32) -> Result<(), ClusterError> {
+    pub(super) async fn want(&mut self, replicas: u32) -> Result<(), ClusterError> {
         if self.state.replicas == Some(replicas) {
             return Ok(());
         }
         self.state.replicas = Some(replicas);
-        self.state.save(&self.state_dir, &self.cluster.name)
+        self.save().await
     }
 
     /// How many are wanted: the primary and the replicas.
@@ -108,15 +211,22 @@ impl World {
     /// Whether the bridge's address is on this host: then a node's own address can be reached, without
     /// the detour through the published port.
     pub(super) fn reaches_bridge(&self) -> bool {
-        self.subnet().is_some_and(|subnet| TcpListener::bind((subnet.gateway(), 0)).is_ok())
+        // A bridge of this host may have the same addresses as one of another host.
+        self.host.is_none()
+            && self.subnet().is_some_and(|subnet| TcpListener::bind((subnet.gateway(), 0)).is_ok())
     }
 
     /// Where Weir speaks to node `number`.
     pub(super) fn address(&self, number: u32) -> SocketAddr {
         match self.subnet() {
             Some(subnet) if self.reaches_bridge() => (subnet.node(number), MYSQL_PORT).into(),
-            _ => node::published(&self.cluster, number),
+            _ => self.published(number),
         }
+    }
+
+    /// Where people and tools reach node `number`.
+    pub(super) fn published(&self, number: u32) -> SocketAddr {
+        node::published(&self.cluster, number, self.host)
     }
 
     /// The application's password: the configured one, else the generated one.
@@ -128,6 +238,7 @@ impl World {
     pub(super) fn accounts(&self) -> Option<Accounts> {
         Some(Accounts {
             subnet: self.subnet()?,
+            remote: self.host.is_some(),
             replication: self.state.replication.clone(),
             monitor: self.state.monitor.clone(),
             donor: self.state.donor.clone(),
@@ -169,12 +280,12 @@ impl World {
     }
 
     /// The node's data is as the cluster's, or the node is gone: there is nothing to renew any more.
-    pub(super) fn forget_renewal(&mut self, number: u32) -> Result<(), ClusterError> {
+    pub(super) async fn forget_renewal(&mut self, number: u32) -> Result<(), ClusterError> {
         if !self.state.renewing.contains(&number) {
             return Ok(());
         }
         self.state.renewing.retain(|other| *other != number);
-        self.state.save(&self.state_dir, &self.cluster.name)
+        self.save().await
     }
 
     /// Looks at everything: the engine first, then each server that answers.
@@ -186,13 +297,16 @@ impl World {
         let looks = members.iter().map(|number| self.look_at_node(*number));
         let nodes = futures_util::future::try_join_all(looks).await?;
         let in_use = u32::try_from(in_use.len()).unwrap_or(u32::MAX);
-        Ok(Facts {
+        let mut facts = Facts {
             image: self.engine.has_image(&self.cluster.image).await?,
             network,
             nodes,
             renewing: self.state.renewing.clone(),
+            seeds: Vec::new(),
             surplus: in_use.saturating_sub(self.nodes()),
-        })
+        };
+        facts.seeds = Box::pin(snapshot::to_seed(self, &facts)).await?;
+        Ok(facts)
     }
 
     /// The nodes of the cluster, also those that are yet to be made.
@@ -205,10 +319,13 @@ impl World {
         let name = self.cluster.name.as_str();
         let containers = self.engine.containers(name).await?;
         let volumes = self.engine.volumes(name).await?;
-        let names = containers.into_iter().map(|(_, name)| name).chain(volumes);
+        let names = containers.into_iter().map(|container| container.name).chain(volumes);
+        let folders = self.state.places.iter();
+        let folders = folders.filter(|(_, place)| matches!(place, Data::Folder(_)));
         let mut numbers: Vec<u32> = names
             .filter_map(|text| node::number(name, &text))
             .chain(self.state.renewing.iter().copied())
+            .chain(folders.map(|(number, _)| *number))
             .collect();
         numbers.sort_unstable();
         numbers.dedup();
@@ -232,17 +349,27 @@ impl World {
 
     async fn look_at_node(&self, number: u32) -> Result<NodeFacts, ClusterError> {
         let name = self.name(number);
-        let volume = self.engine.volume(&name).await?;
-        if let Some(owner) = &volume {
-            self.check_owner("volume", &name, owner.as_deref())?;
-        }
+        let place = self.place(number).clone();
         let container = self.engine.container(&name).await?;
         if let Some(container) = &container {
             self.check_owner("container", &name, container.cluster.as_deref())?;
         }
+        let volume = match &place {
+            // One that was not filled to its end is as good as none.
+            Data::Volume => self.has_volume(&name).await? && !self.state.seeding.contains(&number),
+            // Looked into before a container is made; that is dear.
+            Data::Folder(_) => self.state.places.contains_key(&number),
+            Data::Container => container.is_some(),
+        };
         let runs = container.as_ref().is_some_and(|container| container.status == "running");
         let server = if runs { Box::pin(self.look_at_server(number)).await? } else { None };
-        Ok(NodeFacts { number, volume: volume.is_some(), container, server })
+        Ok(NodeFacts { number, place, volume, container, server })
+    }
+
+    async fn has_volume(&self, name: &str) -> Result<bool, ClusterError> {
+        let Some(owner) = self.engine.volume(name).await? else { return Ok(false) };
+        self.check_owner("volume", name, owner.as_deref())?;
+        Ok(true)
     }
 
     /// `None` when it does not answer (yet), which waiting for it will make clear.
@@ -269,7 +396,10 @@ impl World {
         let name = self.name(number);
         let node_of = |host: &str| node::number(&self.cluster.name, host);
         let mut server = server::look(&mut client, &name, accounts, &node_of).await?;
-        if !server.seen.semi_sync.available {
+        if self.cluster.is_group() {
+            let of_group = group::look(&mut client).await?;
+            (server.seen.group, server.received) = (Some(of_group.seen), of_group.received);
+        } else if !server.seen.semi_sync.available {
             server.seen.semi_sync.available = self.has_semi_sync_files(number, &mut client).await?;
         }
         client.close().await;
@@ -307,7 +437,8 @@ impl World {
 
     async fn login(&self, number: u32, user: &str, password: &Secret) -> Result<Client, NoLogin> {
         let (name, address) = (self.name(number), self.address(number));
-        Client::connect(Login { node: &name, address, user, password }).await
+        let tls = self.host.is_some();
+        Client::connect(Login { node: &name, address, user, password, tls }).await
     }
 
     /// What is there under a wanted name must be ours.
@@ -325,16 +456,40 @@ impl World {
     }
 }
 
+/// The address of the engine's host, where that is not this one.
+async fn engine_host(cluster: &Cluster) -> Result<Option<IpAddr>, ClusterError> {
+    let Some((host, port)) = docker::remote_host(cluster) else { return Ok(None) };
+    let unreachable = |cause: String| ClusterError::EngineUnreachable { host: host.clone(), cause };
+    let found = tokio::net::lookup_host((host.as_str(), port)).await;
+    let found: Vec<IpAddr> =
+        found.map_err(|error| unreachable(error.to_string()))?.map(|found| found.ip()).collect();
+    // The nodes are published at every IPv4 address of it.
+    let first = found.iter().find(|address| address.is_ipv4()).or_else(|| found.first()).copied();
+    first.map(Some).ok_or_else(|| unreachable("its name has no address".to_owned()))
+}
+
 impl Facts {
     /// What the planner needs of it.
     pub(super) fn seen(&self) -> Seen {
+        let complete = group::complete(&self.nodes, &self.renewing);
         let last = self.nodes.iter().map(|node| node.number).max().unwrap_or(0);
         let nodes = (1..=last).map(|number| {
             let found = self.nodes.iter().find(|node| node.number == number);
             found.map_or_else(NodeSeen::default, |node| NodeSeen {
+                place: match node.place {
+                    Data::Volume => Place::Volume,
+                    Data::Folder(_) => Place::Folder,
+                    Data::Container => Place::Container,
+                },
                 volume: node.volume,
                 container: node.container.as_ref().map_or(Life::Missing, life),
-                server: node.server.as_ref().map(|server| server.seen),
+                server: node.server.as_ref().map(|server| {
+                    let mut seen = server.seen;
+                    if let Some(group) = &mut seen.group {
+                        group.complete = complete.contains(&number);
+                    }
+                    seen
+                }),
             })
         });
         Seen {
@@ -342,6 +497,7 @@ impl Facts {
             network: self.network,
             nodes: nodes.collect(),
             renewing: self.renewing.clone(),
+            seeds: self.seeds.clone(),
         }
     }
 }

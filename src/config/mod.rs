@@ -4,8 +4,10 @@
 //! |---|---|
 //! | `types` | what comes out: valid, typed, with defaults filled in |
 //! | `read` | the file as a whole: which sections there are, and what must hold between them |
-//! | `proxy`, `servers`, `cluster` | one section each: keys, ranges, defaults |
+//! | `proxy`, `servers`, `cluster`, `admin`, `leadership` | one section each, or a part of it: keys, ranges, defaults |
+//! | `options`, `option_file` | options for mysqld: which of them a cluster cannot stand |
 //! | `section` | the typed reader of one section; knows its keys, collects errors |
+//! | `group` | `replication` under `[cluster]`, and what does not go with a group |
 //! | `password`, `address`, `files` | values with rules of their own |
 //! | `secrets` | where passwords stand, so that no error shows one |
 //! | `nearest` | which key a typo means |
@@ -14,10 +16,15 @@
 use std::path::Path;
 
 mod address;
+mod admin;
 mod cluster;
 mod errors;
 mod files;
+mod group;
+mod leadership;
 mod nearest;
+mod option_file;
+mod options;
 mod password;
 mod proxy;
 mod read;
@@ -29,6 +36,7 @@ mod types;
 use read::Rejected;
 
 pub use errors::{ConfigError, ConfigErrors};
+pub use options::argument as mysqld_argument;
 pub use types::*;
 
 /// The longest file that is read, in bytes.

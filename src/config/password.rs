@@ -27,6 +27,10 @@ pub(super) const APPLICATION_PASSWORD: PasswordKeys = PasswordKeys {
     env: "application_password_env",
 };
 
+/// `etcd_password`, `etcd_password_file`, `etcd_password_env`
+pub(super) const ETCD_PASSWORD: PasswordKeys =
+    PasswordKeys { plain: "etcd_password", file: "etcd_password_file", env: "etcd_password_env" };
+
 /// Reads the password; `None` when no key is there or when it is wrong (then noted).
 pub(super) fn optional(section: &mut Section<'_>, keys: &PasswordKeys) -> Option<Secret> {
     let PasswordKeys { plain, file, env } = keys;

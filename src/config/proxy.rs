@@ -23,7 +23,7 @@ const DEFAULT_PORT: u16 = 6_033;
 
 /// `[proxy]`, and what it says for servers that say nothing themselves.
 pub(super) fn proxy(section: &mut Section<'_>) -> (Proxy, ServerDefaults) {
-    let listen = listen(section);
+    let listen = listen(section, DEFAULT_PORT);
     let tls = [
         ("off", ClientTls::Off),
         ("preferred", ClientTls::Preferred),
@@ -131,14 +131,15 @@ fn default_workers() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MAX_WORKERS))
 }
 
-fn listen(section: &mut Section<'_>) -> SocketAddr {
-    let default = SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT));
+/// `listen`; by default that port of this machine alone.
+pub(super) fn listen(section: &mut Section<'_>, default_port: u16) -> SocketAddr {
+    let default = SocketAddr::from((Ipv4Addr::LOCALHOST, default_port));
     let Some(text) = section.text("listen", "127.0.0.1:6033") else { return default };
     if let Ok(address) = text.value.parse() {
         return address;
     }
     let port = text.value.rsplit(':').next().and_then(|port| port.parse::<u16>().ok());
-    let port = port.unwrap_or(DEFAULT_PORT);
+    let port = port.unwrap_or(default_port);
     let remedy = format!(
         "write listen = \"127.0.0.1:{port}\" for clients of this machine, \"0.0.0.0:{port}\" or \
          \"[::]:{port}\" for all"

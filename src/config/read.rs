@@ -11,12 +11,12 @@ use super::nearest::nearest;
 use super::proxy;
 use super::section::{Finished, Section, Source, Unknown, kind};
 use super::servers::{self, MAX_SERVERS, ReadServer, ServerDefaults};
-use super::types::{Cluster, Config, Monitor, Server, StaticUser};
-use super::{cluster, secrets};
+use super::types::{Admin, Cluster, Config, Monitor, Server, StaticUser};
+use super::{admin, cluster, secrets};
 
 /// Static users in one file.
 const MAX_USERS: usize = 10_000;
-const SINGLE: [&str; 6] = ["proxy", "pool", "monitor", "lag", "causal", "cluster"];
+const SINGLE: [&str; 7] = ["proxy", "pool", "monitor", "lag", "causal", "cluster", "admin"];
 const LISTS: [&str; 2] = ["users", "servers"];
 
 /// What is wrong, and the byte ranges that no error may show.
@@ -80,9 +80,14 @@ impl<'a> File<'a> {
         let cluster: Option<Cluster> = managed.then(|| {
             self.section("cluster", "[cluster]", |section| cluster::cluster(section, proxy.listen))
         });
+        let admin: Option<Admin> = self.root.contains_key("admin").then(|| {
+            self.section("admin", "[admin]", |section| {
+                admin::admin(section, proxy.listen, cluster.as_ref())
+            })
+        });
         self.check_one_source(text_length);
         self.report_unknown();
-        Config { proxy, pool, monitor, lag, causal, users, servers, cluster }
+        Config { proxy, pool, monitor, lag, causal, users, servers, cluster, admin }
     }
 
     /// Reads `[key]`, or its defaults when the file does not have it.
@@ -103,8 +108,17 @@ impl<'a> File<'a> {
         });
         let mut section = Section::new(self.source, name, table);
         let result = read(&mut section);
-        self.finished.push(section.finish());
+        self.finish(section.finish());
         result
+    }
+
+    /// Keeps what is known of a section and of those below it.
+    fn finish(&mut self, mut finished: Finished) {
+        let children = std::mem::take(&mut finished.children);
+        self.finished.push(finished);
+        for child in children {
+            self.finish(child);
+        }
     }
 
     /// Reads every `[[key]]`, of too many the first one too many.
@@ -132,7 +146,7 @@ impl<'a> File<'a> {
             };
             let mut section = Section::new(self.source, name, Some((table, item.span())));
             results.extend(read(&mut section));
-            self.finished.push(section.finish());
+            self.finish(section.finish());
         }
         results
     }

@@ -44,6 +44,8 @@ pub(super) struct Section<'a> {
     pub span: Range<usize>,
     table: Option<&'a DeTable<'a>>,
     asked: Vec<&'static str>,
+    /// Sections below this one that were read.
+    children: Vec<Finished>,
 }
 
 /// A key that no section asked for; judged when all sections were read.
@@ -60,6 +62,8 @@ pub(super) struct Finished {
     pub name: &'static str,
     pub keys: Vec<&'static str>,
     pub unknown: Vec<Unknown>,
+    /// The sections below it.
+    pub children: Vec<Self>,
 }
 
 impl<'a> Section<'a> {
@@ -73,7 +77,7 @@ impl<'a> Section<'a> {
             Some((table, span)) => (Some(table), span),
             None => (None, 0..0),
         };
-        Self { source, name, span, table, asked: Vec::new() }
+        Self { source, name, span, table, asked: Vec::new(), children: Vec::new() }
     }
 
     /// Whether the key is there, whatever its value.
@@ -184,6 +188,27 @@ impl<'a> Section<'a> {
         None
     }
 
+    /// A list of strings; empty when absent or wrong, without those that are no strings.
+    pub(super) fn texts(&mut self, key: &'static str, example: &str) -> Vec<Text<'a>> {
+        let Some(entry) = self.entry(key) else { return Vec::new() };
+        let remedy = format!("write a list, as {key} = [{example}]");
+        let DeValue::Array(items) = entry.value else {
+            self.report_type(&entry, "a list", remedy);
+            return Vec::new();
+        };
+        let mut texts = Vec::new();
+        for item in items {
+            match item.get_ref() {
+                DeValue::String(text) => texts.push(Text { value: text, span: item.span() }),
+                other => {
+                    let what = format!("`{key}` holds {}", kind(other));
+                    self.source.problems.add(item.span(), what, remedy.clone());
+                }
+            }
+        }
+        texts
+    }
+
     /// A string that must be there: its absence is an error as well.
     pub(super) fn required_text(&mut self, key: &'static str, example: &str) -> Option<Text<'a>> {
         if !self.has(key) {
@@ -249,6 +274,59 @@ impl<'a> Section<'a> {
         entries
     }
 
+    /// Reads the section below this one that is under `key`; `None` when absent or no section. `name` is how it
+    /// is written.
+    pub(super) fn child<T>(
+        &mut self,
+        key: &'static str,
+        name: &'static str,
+        read: impl FnOnce(&mut Self) -> T,
+    ) -> Option<T> {
+        let entry = self.entry(key)?;
+        let DeValue::Table(table) = entry.value else {
+            self.report_type(&entry, "a section", format!("write {name} on a line of its own"));
+            return None;
+        };
+        Some(self.below(name, table, entry.span, read))
+    }
+
+    /// Reads each section below `key`, whose keys are free, in file order.
+    pub(super) fn children<T>(
+        &mut self,
+        key: &'static str,
+        name: &'static str,
+        mut read: impl FnMut(&Text<'a>, &mut Self) -> T,
+    ) -> Vec<T> {
+        let example = format!("write {name} on a line of its own");
+        let mut results = Vec::new();
+        for (text, value) in self.free_table(key, &example) {
+            let DeValue::Table(table) = value.get_ref() else {
+                let what = format!(
+                    "`{key}.{}` must be a section, not {}",
+                    text.value,
+                    kind(value.get_ref())
+                );
+                self.source.problems.add(value.span(), what, example.clone());
+                continue;
+            };
+            results.push(self.below(name, table, value.span(), |section| read(&text, section)));
+        }
+        results
+    }
+
+    fn below<T>(
+        &mut self,
+        name: &'static str,
+        table: &'a DeTable<'a>,
+        span: Range<usize>,
+        read: impl FnOnce(&mut Self) -> T,
+    ) -> T {
+        let mut section = Section::new(self.source, name, Some((table, span)));
+        let result = read(&mut section);
+        self.children.push(section.finish());
+        result
+    }
+
     /// Notes an error about this section as a whole.
     pub(super) fn problem(&self, what: impl Into<String>, remedy: impl Into<String>) {
         self.source.problems.add(self.span.clone(), what, remedy);
@@ -277,7 +355,7 @@ impl<'a> Section<'a> {
                 section: self.name,
             })
             .collect();
-        Finished { name: self.name, keys: self.asked, unknown }
+        Finished { name: self.name, keys: self.asked, unknown, children: self.children }
     }
 
     /// Looks the key up and remembers that it is known.

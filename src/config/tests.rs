@@ -74,12 +74,48 @@ fn the_least_configuration_has_every_default() {
     );
     assert_eq!(config.lag.max, Duration::from_secs(10));
     assert_eq!(config.causal.window, Duration::from_secs(2));
-    assert!(config.users.is_empty() && config.cluster.is_none());
+    assert!(config.users.is_empty() && config.cluster.is_none() && config.admin.is_none());
     let servers: Vec<_> =
         config.servers.iter().map(|s| (s.name.as_str(), s.address.as_str(), s.weight)).collect();
     assert_eq!(servers, [("a", "127.0.0.1:13301", 100), ("b", "127.0.0.1:13302", 100)]);
     let off = ServerTls { mode: ServerTlsMode::Off, ca: None };
     assert!(config.servers.iter().all(|server| server.tls == off));
+}
+
+#[test]
+fn leadership_is_kept_in_the_engine_or_in_etcd() {
+    let leadership = |text: &str| parse(text).unwrap().cluster.unwrap().leadership;
+    assert_eq!(leadership("[cluster]"), Leadership::Engine);
+    assert_eq!(leadership("[cluster]\nleadership = \"engine\""), Leadership::Engine);
+    let text = "[cluster]\nleadership = \"etcd\"\netcd = [\"http://a:2379\", \"https://b:2379\"]\n\
+                etcd_user = \"weir\"\netcd_password = \"geheim\"\netcd_ca = \"ca.pem\"\nlease_seconds = 3";
+    let Leadership::Etcd(etcd) = leadership(text) else { panic!("not etcd") };
+    assert_eq!(etcd.endpoints, ["http://a:2379", "https://b:2379"]);
+    assert_eq!(etcd.login, Some(("weir".to_owned(), Secret::new("geheim".to_owned()))));
+    assert!(etcd.ca.unwrap().ends_with("ca.pem") && etcd.client.is_none());
+    assert_eq!(etcd.lease, Duration::from_secs(3));
+    let etcd = "[cluster]\nleadership = \"etcd\"\n";
+    check(etcd, &[(2, "no etcd is named")]);
+    check(&format!("{etcd}etcd = []"), &[(3, "names 0 addresses")]);
+    check(
+        &format!("{etcd}etcd = \"http://a:1\""),
+        &[(3, "names 0 addresses"), (3, "must be a list")],
+    );
+    check(&format!("{etcd}etcd = [5]"), &[(3, "names 0 addresses"), (3, "holds an integer")]);
+    check(&format!("{etcd}etcd = [\"a:2379\"]"), &[(3, "no address of etcd")]);
+    let text = format!("{etcd}etcd = [\"http://a:1\"]\netcd_cert = \"c.pem\"\nlease_seconds = 1");
+    check(&text, &[(1, "belong together"), (5, "out of its range")]);
+    check("[cluster]\nlease_seconds = 5", &[(2, "means nothing")]);
+    check("[cluster]\nleadership = \"zookeeper\"", &[(2, "means nothing here")]);
+}
+
+#[test]
+fn replication_and_copies_are_chosen_by_name() {
+    let cluster = |text: &str| parse(&format!("[cluster]\n{text}")).unwrap().cluster.unwrap();
+    assert_eq!(cluster("replication = \"file\"").replication, Replication::File);
+    assert_eq!(cluster("copy = \"dump\"").copy, Copying::Dump);
+    assert_eq!(cluster("copy = \"clone\"").copy, Copying::Clone);
+    check("[cluster]\ncopy = \"magic\"", &[(2, "write one of \"auto\", \"clone\", \"dump\"")]);
 }
 
 #[test]
@@ -95,7 +131,44 @@ fn a_cluster_needs_nothing_but_its_name_in_brackets() {
     assert_eq!((cluster.application_user.as_str(), cluster.database.as_str()), ("app", "app"));
     assert_eq!((cluster.replicas, cluster.port_base, cluster.buffer_pool_mb), (2, 13_301, 256));
     assert!(cluster.semi_sync && cluster.options.is_empty());
+    assert_eq!(cluster.seed, Seed::Auto);
+    assert_eq!((cluster.replication, cluster.copy), (Replication::Gtid, Copying::Auto));
     assert_eq!((cluster.application_password, cluster.docker_host), (None, None));
+}
+
+#[test]
+fn the_http_api_is_for_this_machine_unless_the_file_says_how() {
+    let admin = |text: &str| parse(&format!("[cluster]\nseed = \"clone\"\n[admin]\n{text}"));
+    let least = Admin { listen: "127.0.0.1:6032".parse().unwrap(), tls: false };
+    assert_eq!(admin("").unwrap().admin, Some(least));
+    let all = |tls| Some(Admin { listen: "0.0.0.0:1".parse().unwrap(), tls });
+    assert_eq!(admin("listen = \"0.0.0.0:1\"\ntls = \"required\"").unwrap().admin, all(true));
+    let open = admin("listen = \"0.0.0.0:1\"\ntls = \"off\"").unwrap();
+    assert_eq!(open.admin, all(false));
+    assert_eq!(open.cluster.unwrap().seed, Seed::Clone);
+}
+
+#[test]
+fn a_group_decides_some_things_itself() {
+    let config = parse("[cluster]\nreplication = \"group\"").unwrap().cluster.unwrap();
+    assert!(config.is_group() && !config.semi_sync && !config.failover);
+    assert!(!parse("[cluster]").unwrap().cluster.unwrap().is_group());
+    let text = "[cluster]\nreplicas = 9\nreplication = \"group\"\nsemi_sync = false\nfailover = true\n\
+                failover_seconds = 3\n[cluster.options]\ngroup-replication-group-name = \"x\"";
+    check(
+        text,
+        &[
+            (2, "a group has at most 9"),
+            (4, "waits until most members have it"),
+            (5, "elect their primary themselves"),
+            (6, "a group has its own patience"),
+            (8, "is Weir's own to set"),
+        ],
+    );
+    check(
+        "[cluster]\nreplication = \"async\"",
+        &[(2, "write one of \"gtid\", \"file\", \"group\"")],
+    );
 }
 
 #[test]
@@ -222,6 +295,121 @@ fn options_of_weirs_own_are_refused() {
 }
 
 #[test]
+fn every_key_of_a_cluster_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    write("all.cnf", "[client]\nport = 1\n[mysqld]\nmax_connections = 50\n");
+    write("two.cnf", "[server]\nskip-external-locking\n");
+    write("c.pem", "-----BEGIN CERTIFICATE-----\n");
+    write("k.pem", "-----BEGIN PRIVATE KEY-----\n");
+    let text = "[cluster]\ndata = \"/srv/weir\"\npull = \"always\"\nsemi_sync_acks = 2\n\
+                semi_sync_timeout_ms = 60_000\napplier_workers = 16\noption_file = \"all.cnf\"\n\
+                docker_host = \"tcp://db:2376\"\n[cluster.options]\nauto_increment_increment = 2\n\
+                [cluster.docker_tls]\nca = \"c.pem\"\ncert = \"c.pem\"\nkey = \"k.pem\"\n\
+                [cluster.node.2]\noption_file = \"two.cnf\"\n\
+                [cluster.node.2.options]\nauto_increment_offset = 2\n";
+    let cluster = parse_in(dir.path(), text).unwrap().cluster.unwrap();
+    assert_eq!((cluster.data, cluster.pull), (Data::Folder("/srv/weir".into()), Pull::Always));
+    assert_eq!((cluster.semi_sync_acks, cluster.applier_workers), (2, 16));
+    assert_eq!(cluster.semi_sync_timeout, Duration::from_secs(60));
+    let pair = |key: &str, value: &str| vec![(key.to_owned(), value.to_owned())];
+    let file = |name: &str, options| Some(OptionFile { path: dir.path().join(name), options });
+    assert_eq!(cluster.option_file, file("all.cnf", pair("max_connections", "50")));
+    assert_eq!(cluster.options, pair("auto_increment_increment", "2"));
+    let own = &cluster.nodes[&2];
+    assert_eq!(own.option_file, file("two.cnf", pair("skip-external-locking", "")));
+    assert_eq!(own.options, pair("auto_increment_offset", "2"));
+    let tls = cluster.docker_tls.unwrap();
+    assert_eq!((tls.cert, tls.key), (dir.path().join("c.pem"), dir.path().join("k.pem")));
+    for (text, data) in [("volume", Data::Volume), ("container", Data::Container)] {
+        let cluster = parse(&format!("[cluster]\ndata = {text:?}")).unwrap().cluster.unwrap();
+        assert_eq!(cluster.data, data);
+    }
+}
+
+#[test]
+fn what_is_wrong_in_a_cluster() {
+    for data in ["volumes", "srv/weir", "/", "/srv/../etc", "/srv:/x", ""] {
+        check(&format!("[cluster]\ndata = {data:?}"), &[(2, "no place for data")]);
+    }
+    check(
+        "[cluster]\nreplicas = 1\nsemi_sync_acks = 2\nsemi_sync_timeout_ms = 5\n\
+         applier_workers = 0\npull = \"now\"\noption_file = \"none.cnf\"\n",
+        &[
+            (3, "cannot wait for 2 replicas of 1"),
+            (4, "10 to 86400000"),
+            (5, "1 to 1024"),
+            (6, "\"never\""),
+            (7, "none.cnf cannot be read"),
+        ],
+    );
+    check(
+        "[cluster.node.0]\n[cluster.node.two]\n[cluster.node.2]\noptions = 5\nreplicas = 1\n\
+         [cluster.node.3.options]\nserver_id = 7\nlower_case_table_names = 1\n[cluster.options]\n\
+         replicate_do_db = \"x\"\nskip-grant-tables = true\n",
+        &[
+            (1, "no number of a node"),
+            (2, "no number of a node"),
+            (4, "must be a table"),
+            (5, "a key of [cluster]"),
+            (7, "Weir's own"),
+            (8, "same on every node"),
+            (10, "keep data from replicas"),
+            (11, "without a password"),
+        ],
+    );
+    check("[cluster]\nnode = 2", &[(2, "must be a table")]);
+    check("[cluster.node]\n2 = 5", &[(2, "must be a section")]);
+    check(
+        "[cluster]\ndocker_host = \"tcp://db:2376\"\n[cluster.docker_tls]\nca = \"/nowhere/ca.pem\"\n\
+         certs = 1",
+        &[(3, "has no `cert`"), (3, "has no `key`"), (4, "cannot be read"), (5, "write `cert`")],
+    );
+    check("[cluster]\ndocker_host = \"https://db:2376\"", &[(1, "no certificates")]);
+}
+
+#[test]
+fn an_option_file_is_judged_line_by_line() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(
+        dir.path().join("my.cnf"),
+        "[mysqld]\nport = 1\n!include x\nloose-skip-log-bin\n",
+    )
+    .unwrap();
+    let text = "[cluster]\nname = \"x\"\noption_file = \"my.cnf\"\n";
+    let errors = parse_in(dir.path(), text).unwrap_err();
+    let lines: Vec<_> = errors.errors.iter().map(|error| error.line).collect();
+    assert_eq!(lines, [3, 3, 3], "{errors}");
+    for words in [
+        "my.cnf, line 2: the option port",
+        "line 3: \"!include x\"",
+        "line 4: the option loose-skip",
+    ] {
+        assert!(errors.to_string().contains(words), "{errors}");
+    }
+}
+
+#[test]
+fn the_environment_names_certificates_as_for_the_docker_command() {
+    let tls = |host: &str, set: &'static [(&str, &str)]| {
+        let env = |name: &str| {
+            set.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        };
+        let text = format!("[cluster]\ndocker_host = {host:?}");
+        let config = Config::from_toml_str(&text, "x", Path::new("."), &env).unwrap();
+        config.cluster.unwrap().docker_tls.map(|tls| tls.ca)
+    };
+    let tcp = "tcp://db:2376";
+    assert_eq!(tls(tcp, &[]), None);
+    assert_eq!(tls(tcp, &[("DOCKER_CERT_PATH", "/c")]), None);
+    let both = &[("DOCKER_TLS_VERIFY", "1"), ("DOCKER_CERT_PATH", "/c")];
+    assert_eq!(tls(tcp, both), Some("/c/ca.pem".into()));
+    let home = &[("DOCKER_TLS_VERIFY", "1"), ("HOME", "/home/me")];
+    assert_eq!(tls(tcp, home), Some("/home/me/.docker/ca.pem".into()));
+    assert_eq!(tls("unix:///var/run/docker.sock", both), None);
+}
+
+#[test]
 fn a_file_with_everything_wrong_tells_everything() {
     check(
         r#"[proxy]
@@ -309,6 +497,10 @@ fn what_must_hold_between_sections() {
     check("[cluster]\nport_base = 6031", &[(2, "Weir itself listens")]);
     check("[cluster]\nport_base = 65534\nreplicas = 2", &[(2, "65533 or less")]);
     check("[proxy]\nlisten = \"0.0.0.0:13303\"\n[cluster]", &[(3, "Weir itself listens")]);
+    check("[cluster]\n[admin]\nlisten = \"127.0.0.1:13302\"", &[(3, "another `port_base`")]);
+    check("[cluster]\n[admin]\nlisten = \"127.0.0.1:6033\"", &[(3, "clients' port")]);
+    check("[cluster]\n[admin]\nlisten = \"0.0.0.0:6032\"", &[(3, "tls = \"required\"")]);
+    check("[cluster]\n[admin]\nlisten = \"[::]:13301\"\ntls = \"off\"", &[(3, "port_base")]);
     check(
         "[cluster]\n[[users]]\nname = \"a\"\npassword = \"\"\n[[users]]\nname = \"a\"\npassword = \"\"",
         &[(6, "two users")],

@@ -1,6 +1,7 @@
 //! The configuration, valid and ready to use. What a key means, its unit and its default stand on
 //! the field; the ranges stand in the file that reads the section.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -47,6 +48,18 @@ pub struct Config {
     pub servers: Vec<Server>,
     /// `[cluster]`
     pub cluster: Option<Cluster>,
+    /// `[admin]`; without the section there is no listener for it.
+    pub admin: Option<Admin>,
+}
+
+/// `[admin]`: the HTTP API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Admin {
+    /// `listen`, address:port; default 127.0.0.1:6032.
+    pub listen: std::net::SocketAddr,
+    /// `tls`: "off" (default on a loopback address) or "required", with the certificate of `[proxy]`. Elsewhere one
+    /// of them must be written.
+    pub tls: bool,
 }
 
 /// `[proxy]`: the side that clients see.
@@ -60,7 +73,7 @@ pub struct Proxy {
     pub max_connections: usize,
     /// `max_packet_bytes`, one client packet; default 1 GiB (MySQL's own ceiling). More gets error 1153.
     pub max_packet_bytes: usize,
-    /// `handshake_seconds`, from accept to logged in; default 10.
+    /// `handshake_seconds`: what a client may take to log in, a wait for a primary not counted; default 10.
     pub handshake_timeout: Duration,
     /// `tls`: "off", "preferred" (default) or "required" (clients without TLS get error 3159).
     pub tls: ClientTls,
@@ -175,6 +188,19 @@ pub enum ServerTlsMode {
     VerifyIdentity,
 }
 
+/// `replication = "gtid" | "file" | "group"`: how the replicas get the primary's transactions, and who decides which server
+/// is the primary.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Replication {
+    /// Replicas follow by GTID auto-position; Weir moves the primary.
+    #[default]
+    Gtid,
+    /// By a file and a position of their source's binary log; servers run with gtid_mode = OFF.
+    File,
+    /// MySQL Group Replication with one primary, which the servers elect by Paxos.
+    Group,
+}
+
 /// `[cluster]`: what Weir builds through the Docker Engine.
 #[derive(Debug, Clone)]
 pub struct Cluster {
@@ -182,8 +208,14 @@ pub struct Cluster {
     pub name: String,
     /// `replicas`, 0 to 16; default 2.
     pub replicas: u32,
+    /// `replication`; default "gtid".
+    pub replication: Replication,
     /// `image`; default "weir-mysql:9.7" (WEIR_MYSQL_IMAGE overrides).
     pub image: String,
+    /// `pull`: when the image is fetched; default "missing".
+    pub pull: Pull,
+    /// `data`: where a node that is made keeps its data; default "volume".
+    pub data: Data,
     /// `application_user`; default "app". Its password is generated unless given.
     pub application_user: String,
     /// `application_password` (`_file`, `_env`).
@@ -192,16 +224,184 @@ pub struct Cluster {
     pub database: String,
     /// `semi_sync`; default true (used where the plugins are there).
     pub semi_sync: bool,
+    /// `semi_sync_acks`: replicas whose receipt a commit waits for, 1 to `replicas`; default 1.
+    pub semi_sync_acks: u32,
+    /// `semi_sync_timeout_ms`: a commit waits no longer than this; default 2,000. A commit that waited in vain
+    /// succeeds all the same, and those after it do not wait until enough replicas have caught up: what was
+    /// acknowledged meanwhile is lost if the primary dies then. So no finite time keeps every write.
+    pub semi_sync_timeout: Duration,
+    /// `applier_workers`: transactions that a replica applies at once, 1 to 1,024, in the order of their commits;
+    /// default 4.
+    pub applier_workers: u32,
     /// `failover`: whether a Weir that serves moves the primary's role when the primary is dead; default true.
     pub failover: bool,
     /// `failover_seconds`: how long the primary must not answer before it is given up; default 5.
     pub patience: Duration,
+    /// `leadership`: where it is kept which Weir may change the cluster; default "engine".
+    pub leadership: Leadership,
     /// `docker_host`; default DOCKER_HOST or the local socket.
     pub docker_host: Option<String>,
-    /// `port_base`: node n is published on 127.0.0.1 at port_base + n - 1 (primary first); default 13301.
+    /// `[cluster.docker_tls]`; default DOCKER_CERT_PATH where DOCKER_TLS_VERIFY is set.
+    pub docker_tls: Option<DockerTls>,
+    /// `port_base`: node n is published at port_base + n - 1 of 127.0.0.1, or of the engine's host where that is
+    /// another; default 13301.
     pub port_base: u16,
-    /// `options`: extra `key = value` lines for mysqld on every node.
+    /// `option_file`: options for mysqld on every node.
+    pub option_file: Option<OptionFile>,
+    /// `options`: more of them, which come after those of the file.
     pub options: Vec<(String, String)>,
+    /// `[cluster.node.N]`: what holds for node N alone.
+    pub nodes: BTreeMap<u32, NodeOptions>,
     /// `memory_mb` of InnoDB's buffer pool, each node; default 256.
     pub buffer_pool_mb: u32,
+    /// `seed`: where a node that is made anew gets its data from; default "auto".
+    pub seed: Seed,
+    /// `copy`; default "auto".
+    pub copy: Copying,
+}
+
+/// Where a new node gets its data from, when the binary logs alone do not give it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seed {
+    /// The newest snapshot that fits, else a server that runs.
+    Auto,
+    /// A server that runs.
+    Clone,
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Self {
+            name: "weir".to_owned(),
+            replicas: 2,
+            image: "weir-mysql:9.7".to_owned(),
+            pull: Pull::Missing,
+            data: Data::Volume,
+            application_user: "app".to_owned(),
+            application_password: None,
+            database: "app".to_owned(),
+            replication: Replication::Gtid,
+            semi_sync: true,
+            semi_sync_acks: 1,
+            semi_sync_timeout: Duration::from_secs(2),
+            applier_workers: 4,
+            failover: true,
+            patience: Duration::from_secs(5),
+            leadership: Leadership::Engine,
+            docker_host: None,
+            docker_tls: None,
+            port_base: 13_301,
+            option_file: None,
+            options: Vec::new(),
+            nodes: BTreeMap::new(),
+            buffer_pool_mb: 256,
+            seed: Seed::Auto,
+            copy: Copying::Auto,
+        }
+    }
+}
+
+/// How a node of a managed cluster gets the data of another.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Copying {
+    /// "auto": by the clone plugin, by a dump where one of the two has none.
+    #[default]
+    Auto,
+    /// "clone": by the clone plugin or not at all.
+    Clone,
+    /// "dump": by a dump that passes through Weir.
+    Dump,
+}
+
+/// Where it is kept which of several Weirs leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Leadership {
+    /// In the Docker Engine, by a container that lives as long as its holder's connection.
+    Engine,
+    Etcd(Etcd),
+}
+
+/// The keys `etcd..` and `lease_seconds` of `[cluster]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Etcd {
+    /// `etcd`: its addresses, as "http://127.0.0.1:2379".
+    pub endpoints: Vec<String>,
+    /// `etcd_user` and `etcd_password` (`_file`, `_env`), where etcd asks for them.
+    pub login: Option<(String, Secret)>,
+    /// `etcd_ca`: PEM file of the authorities for https addresses.
+    pub ca: Option<PathBuf>,
+    /// `etcd_cert` and `etcd_key`: PEM files, where etcd asks for a certificate.
+    pub client: Option<(PathBuf, PathBuf)>,
+    /// `lease_seconds`, 2 to 300: after so long without a word from its holder another may lead; default 10.
+    pub lease: Duration,
+}
+
+/// When an image is fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pull {
+    /// Where the engine does not have it.
+    Missing,
+    /// Each time that a container is to be made.
+    Always,
+    Never,
+}
+
+/// Where a node keeps its data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Data {
+    /// A named volume of the engine's.
+    Volume,
+    /// The container's own layer: it goes when the container is removed.
+    Container,
+    /// A folder of the engine's host, absolute; each node has one of its own in it.
+    Folder(PathBuf),
+}
+
+impl Data {
+    /// What `data = ".."` means; `None` when that is nothing.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "volume" => Some(Self::Volume),
+            "container" => Some(Self::Container),
+            path if path.starts_with('/') => Some(Self::Folder(PathBuf::from(path))),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Data {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Volume => f.write_str("volume"),
+            Self::Container => f.write_str("container"),
+            Self::Folder(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// `[cluster.docker_tls]`: PEM files for an engine that is reached over TCP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DockerTls {
+    /// `ca`: who signed the engine's certificate.
+    pub ca: PathBuf,
+    /// `cert`: Weir's own.
+    pub cert: PathBuf,
+    /// `key` of it.
+    pub key: PathBuf,
+}
+
+/// An option file that was read: the lines of its groups `[mysqld]` and `[server]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OptionFile {
+    pub path: PathBuf,
+    pub options: Vec<(String, String)>,
+}
+
+/// `[cluster.node.N]`: options of one node, which come after those of all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NodeOptions {
+    /// `option_file`
+    pub option_file: Option<OptionFile>,
+    /// `[cluster.node.N.options]`
+    pub options: Vec<(String, String)>,
 }

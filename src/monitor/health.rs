@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::lag::{Estimate, Samples};
 use super::roles::{self, Member, Ruling};
-use super::seen::{Channel, Failure, Probe, Receiver, Replication};
+use super::seen::{Channel, Failure, Group, Probe, Receiver, Replication};
 use crate::config::Server;
 use crate::gtid::GtidSet;
 use crate::topology::{Health, Role, ServerId, ServerState, Topology};
@@ -262,8 +262,10 @@ impl Board {
         probe: &Probe,
     ) -> (Trouble, Option<Duration>) {
         let since = track.own.as_ref().map(|(since, _)| *since);
+        // What a primary that fell silent had at the end is not known: only its word counts.
+        let until = self.source().and_then(|source| source.last.as_ref()).map(|(at, _)| *at);
         if let (Some(limit), Some(since)) = (self.rules.own_for, since)
-            && at.saturating_sub(since) >= limit
+            && until.unwrap_or(at).min(at).saturating_sub(since) >= limit
         {
             let words = "has transactions that the primary does not have";
             return (Trouble::Replication(words.into()), None);
@@ -272,7 +274,12 @@ impl Board {
             Some(executed) => self.samples.estimate(at, executed, self.rules.fresh),
             None => Estimate::None,
         };
+        let member = probe.group.as_ref().filter(|group| group.is_online());
         let lag = match &probe.replication {
+            // It has no channel that SHOW REPLICA STATUS would tell of, and leaves when its applier stops.
+            _ if member.is_some() => {
+                estimate.with_word_of_replica(member.and_then(Group::seconds_behind))
+            }
             Replication::Channels(channels) if channels.is_empty() => {
                 let alone = self.tracks.len() == 1;
                 return if alone { (Trouble::None, None) } else { (follows_nobody(), None) };
@@ -323,10 +330,14 @@ impl Board {
         Some(Trouble::Replication(words.into()))
     }
 
-    /// Whether the server that was sampled as the primary is down.
+    /// The server that was sampled as the primary.
+    fn source(&self) -> Option<&Track> {
+        self.tracks.iter().find(|track| Some(track.id) == self.sampled)
+    }
+
+    /// Whether it is down.
     fn source_is_gone(&self) -> bool {
-        let sampled = self.tracks.iter().find(|track| Some(track.id) == self.sampled);
-        sampled.is_some_and(|track| track.is_down(self.rules.failures))
+        self.source().is_some_and(|track| track.is_down(self.rules.failures))
     }
 
     fn has_all_that_was_seen(&self, probe: &Probe) -> bool {
@@ -508,6 +519,8 @@ mod tests {
             assert_eq!(words(&mut board, B), "usable", "second {second}");
         }
         board.observe(B, secs(26), Ok(following('b', 'a', "1-41:99")));
+        assert_eq!(words(&mut board, B), "usable", "the primary has not been heard since");
+        board.observe(A, secs(26), Ok(writable('a', "1-40")));
         assert_eq!(words(&mut board, B), "has transactions that the primary does not have");
         // A new copy of the data.
         board.observe(B, secs(27), Ok(following('b', 'a', "1-40")));

@@ -1,11 +1,12 @@
 //! Watches the servers: asks each of them, several times a second, what it is and how it does, and
 //! publishes the answers as a [`Topology`].
 //!
-//! `seen` holds plain values; `probe` asks a server for them over `connect`'s connections; `roles`,
+//! `seen` holds plain values; `probe` asks a server for them over `connect`'s connections; `roles`, `group`,
 //! `lag` and `health` judge them without I/O or clock; `watch` is one task a server, and the board
 //! task here is the only one that judges and publishes.
 
 pub mod connect;
+mod group;
 pub mod health;
 pub mod lag;
 pub mod probe;

@@ -9,7 +9,7 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error, Row, Value};
 
 use super::connect::{Connection, connect};
-use super::seen::{Channel, Identity, Probe, Receiver, Replication};
+use super::seen::{Channel, Group, Identity, Probe, Receiver, Replication};
 use crate::config::{Monitor, Server};
 use crate::gtid::GtidSet;
 
@@ -32,6 +32,13 @@ const VARIABLES: [&str; 4] = [
 /// The replication status: MySQL 8.0.22 and later, MariaDB with all its channels, older ones.
 const STATUS: [&str; 3] = ["SHOW REPLICA STATUS", "SHOW ALL SLAVES STATUS", "SHOW SLAVE STATUS"];
 
+/// The view that a member of a group has; no rows without the plugin, an error where there are no such tables or the
+/// account may not read them (5.7 has no roles). Its own line first.
+const GROUP: &str = "SELECT m.member_state, m.member_id, m.member_role, \
+    s.count_transactions_remote_in_applier_queue FROM performance_schema.replication_group_members m LEFT JOIN \
+    performance_schema.replication_group_member_stats s ON s.member_id = m.member_id ORDER BY \
+    m.member_id <> @@server_uuid";
+
 /// MySQL error numbers: a privilege is missing (1044, 1142, 1227), not the question unknown.
 const DENIED: [u16; 3] = [1044, 1142, 1227];
 
@@ -42,6 +49,8 @@ pub struct Link {
     version: Arc<str>,
     variables: &'static str,
     status: Status,
+    /// Whether it answers [`GROUP`].
+    has_group: bool,
     /// The last GTID text with its set, so that an idle server's is parsed once.
     last_executed: Option<(Vec<u8>, Arc<GtidSet>)>,
 }
@@ -64,9 +73,11 @@ impl Link {
         let mut connection = connect(server, monitor).await?;
         let variables = known_variables(&mut connection.conn).await?;
         let status = known_status(&mut connection.conn).await?;
+        let asks_status = matches!(status, Status::Ask(_));
+        let has_group = asks_status && answers(&mut connection.conn, GROUP).await?;
         let (major, minor, patch) = connection.conn.server_version();
         let version = format!("{major}.{minor}.{patch}").into();
-        Ok(Self { connection, version, variables, status, last_executed: None })
+        Ok(Self { connection, version, variables, status, has_group, last_executed: None })
     }
 
     /// Asks once. After an error, and when dropped before its end, the link must not be used again:
@@ -75,24 +86,31 @@ impl Link {
     /// # Errors
     /// The connection failed, or the server no longer understands or allows what it did.
     pub async fn ask(&mut self) -> Result<Probe, Error> {
-        let text = match &self.status {
-            Status::Ask(status) => format!("{};{status}", self.variables),
-            Status::Refused(_) | Status::Unsupported => self.variables.to_owned(),
+        let mut text = self.variables.to_owned();
+        let asks_status = match &self.status {
+            Status::Ask(status) => {
+                text = format!("{text};{status}");
+                true
+            }
+            Status::Refused(_) | Status::Unsupported => false,
         };
+        if self.has_group {
+            text = format!("{text};{GROUP}");
+        }
         let mut answers = self.connection.conn.query_iter(text).await?;
         let variables: Vec<Row> = answers.collect().await?;
-        let channels: Vec<Row> =
-            if answers.is_empty() { Vec::new() } else { answers.collect().await? };
+        let channels: Vec<Row> = if asks_status { answers.collect().await? } else { Vec::new() };
+        let members: Vec<Row> = if self.has_group { answers.collect().await? } else { Vec::new() };
         answers.drop_result().await?;
         let replication = match &self.status {
             Status::Ask(_) => Replication::Channels(channels.iter().map(channel).collect()),
             Status::Refused(words) => Replication::Refused(words.clone()),
             Status::Unsupported => Replication::Unsupported,
         };
-        Ok(self.probe(&variables, replication))
+        Ok(self.probe(&variables, replication, group(&members)))
     }
 
-    fn probe(&mut self, rows: &[Row], replication: Replication) -> Probe {
+    fn probe(&mut self, rows: &[Row], replication: Replication, group: Option<Group>) -> Probe {
         let value = |place: usize| rows.first().and_then(|row| row.as_ref(place));
         let version = value(0).and_then(text);
         let identity = Identity {
@@ -110,6 +128,7 @@ impl Link {
             identity,
             executed: executed.and_then(|executed| self.executed(&executed)),
             replication,
+            group,
         }
     }
 
@@ -136,6 +155,15 @@ async fn known_variables(conn: &mut Conn) -> Result<&'static str, Error> {
         }
     }
     Err(refusal.unwrap_or_else(|| Error::Other("the server answers no question".into())))
+}
+
+/// Whether the server answers a question, or refuses it.
+async fn answers(conn: &mut Conn, question: &str) -> Result<bool, Error> {
+    match conn.query_drop(question).await {
+        Ok(()) => Ok(true),
+        Err(Error::Server(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// How the server tells its replication status.
@@ -181,6 +209,21 @@ fn channel(row: &Row) -> Channel {
         applier_error: words(["Last_SQL_Error", "Last_SQL_Error"]),
         seconds_behind: column(["Seconds_Behind_Source", "Seconds_Behind_Master"]).and_then(number),
     }
+}
+
+/// The rows of [`GROUP`].
+fn group(rows: &[Row]) -> Option<Group> {
+    let words = |row: &Row, place: usize| row.as_ref(place).and_then(text).unwrap_or_default();
+    let own = rows.first()?;
+    let heard = |row: &&Row| matches!(words(row, 0).as_str(), "ONLINE" | "RECOVERING");
+    let primary = rows.iter().find(|row| words(row, 2) == "PRIMARY");
+    Some(Group {
+        state: words(own, 0),
+        heard: rows.iter().filter(heard).count(),
+        members: rows.len(),
+        primary: primary.map(|row| words(row, 1).to_ascii_lowercase()),
+        queue: own.as_ref(3).and_then(number),
+    })
 }
 
 /// `Yes`, `No`, `Connecting`; MariaDB also `Preparing`.

@@ -12,10 +12,13 @@
 //!    was the primary last need not have more, and no other takes its place by that.
 //! 5. When that settles nothing, none is: two primaries would take writes that exclude each other.
 //!
+//! Members of a group (MySQL Group Replication) elect the primary themselves: `group` decides there.
+//!
 //! A server that does not answer keeps its role until another one is the primary.
 
 use std::sync::Arc;
 
+use super::group;
 use super::seen::{Channel, Probe, Replication};
 use crate::gtid::GtidSet;
 use crate::topology::Role;
@@ -51,6 +54,9 @@ pub struct Ruling {
 
 /// Decides the role of every server; the answer has the order of `members`.
 pub fn assign(members: &[Member<'_>]) -> Vec<Ruling> {
+    if let Some(elected) = group::assign(members) {
+        return elected;
+    }
     let cluster = Cluster::new(members);
     let mut rulings: Vec<Ruling> = members.iter().map(Ruling::before_candidates).collect();
     let (candidates, locked_out) = cluster.candidates();

@@ -19,6 +19,45 @@ pub struct Probe {
     /// What it has executed; `None` without GTIDs.
     pub executed: Option<Arc<GtidSet>>,
     pub replication: Replication,
+    /// What it says of its group; `None` without one, and where the monitor's account may not ask.
+    pub group: Option<Group>,
+}
+
+/// A server's view of the group that it is, was or may become a member of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// Its own MEMBER_STATE, in the server's word.
+    pub state: String,
+    /// Members that are ONLINE or RECOVERING, as it hears them.
+    pub heard: usize,
+    /// All members that it knows, itself included.
+    pub members: usize,
+    /// `@@server_uuid` of the primary, lower case.
+    pub primary: Option<String>,
+    /// Transactions of others that it has yet to apply.
+    pub queue: Option<u64>,
+}
+
+impl Group {
+    /// It has all that the group had when it joined, and takes part in all that came since.
+    pub fn is_online(&self) -> bool {
+        self.state == "ONLINE"
+    }
+
+    /// It is a member.
+    pub fn belongs(&self) -> bool {
+        self.is_online() || self.state == "RECOVERING"
+    }
+
+    /// It hears more than half: without them nothing is committed.
+    pub fn has_majority(&self) -> bool {
+        self.heard * 2 > self.members
+    }
+
+    /// Seconds behind, as far as it knows itself.
+    pub fn seconds_behind(&self) -> Option<u64> {
+        (self.queue == Some(0)).then_some(0)
+    }
 }
 
 /// How a server names itself, and how a replica names its source.

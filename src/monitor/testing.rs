@@ -54,6 +54,7 @@ pub(crate) fn writable(name: char, executed: &str) -> Probe {
         identity: identity(name),
         executed: Some(set(executed)),
         replication: Replication::Channels(Vec::new()),
+        group: None,
     }
 }
 

@@ -1,6 +1,9 @@
 //! One try of a command on the connection that is leased: bring the connection to the session's
 //! state, send, pass the answer.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use crate::backend::connection::Connection;
 use crate::backend::pool::Lease;
 use crate::backend::replay::Prelude;
@@ -52,9 +55,31 @@ impl Session {
         statement: &Statement,
         retry: bool,
     ) -> Attempt {
+        let Some(server) = self.lease.as_mut().and_then(Lease::connection) else {
+            return no_lease();
+        };
+        let server = server.server;
+        let (worker, passed) = (Rc::clone(&self.worker), Cell::new(false));
+        tokio::select! {
+            biased;
+            ended = self.exchange(work, statement, retry, &passed) => ended,
+            () = worker.until_replaced(server, &passed) => {
+                lost(retry, statement, "the server does not answer any more", true)
+            }
+        }
+    }
+
+    /// Dropped half-way, it leaves a connection that is closed.
+    async fn exchange(
+        &mut self,
+        work: Work,
+        statement: &Statement,
+        retry: bool,
+        passed: &Cell<bool>,
+    ) -> Attempt {
         match self.send(work, statement, retry).await {
             Ok(_) if matches!(work, Work::LongData { .. }) => Attempt::Done(Box::default()),
-            Ok(last_seq) => self.receive(work, statement, retry, last_seq).await,
+            Ok(last_seq) => self.receive(work, statement, retry, last_seq, passed).await,
             Err(ended) => ended,
         }
     }
@@ -141,11 +166,14 @@ impl Session {
         statement: &Statement,
         retry: bool,
         last_seq: u8,
+        passed: &Cell<bool>,
     ) -> Attempt {
         let view = View {
             capabilities: self.capabilities,
             wants: Wants::of(self.capabilities, self.raw_trackers),
             statement_id: if let Work::Prepare { client_id } = work { client_id } else { 0 },
+            passed,
+            retry,
             withheld: match (retry, self.may_wait_for_writable(statement)) {
                 (true, _) => &NOT_THE_STATEMENTS_FAULT,
                 (false, true) => &READ_ONLY,

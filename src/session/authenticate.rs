@@ -16,6 +16,13 @@ use crate::wire::{AuthMoreData, AuthSwitch, ErrPacket, codes, frame_with, scramb
 /// A proved password and its generation, or the error that the client gets.
 type Proof = Result<(Secret, u64), ErrPacket>;
 
+/// What came of asking a server.
+enum Asked {
+    Said(Proof),
+    /// None could be asked; why.
+    Nobody(String),
+}
+
 impl Session {
     /// Carries the exchange to its end; `seq` is afterwards the number of the closing OK or ERR.
     /// `auth` is the answer to the greeting's salt, none where a new salt is to be answered.
@@ -125,42 +132,65 @@ impl Session {
         if credentials.is_refused(user, &password, now) {
             return Err(self.denied(given));
         }
-        self.ask_server(password, given).await
+        self.ask_servers(password, given).await
     }
 
-    /// Logs in to the primary (to a replica where there is none); the connection goes to the pool.
-    async fn ask_server(&mut self, password: Secret, given: bool) -> Proof {
+    /// Asks the primary (a replica where there is none). While nobody can be asked, as when the primary is being
+    /// replaced, a password that was proved before is believed, and another waits as a statement would.
+    async fn ask_servers(&mut self, password: Secret, given: bool) -> Proof {
+        let mut since = None;
+        loop {
+            let unasked = match self.ask_server(&password, given).await {
+                Asked::Said(proof) => return proof,
+                Asked::Nobody(words) => words,
+            };
+            let known = self.worker.shared.credentials.get(&self.login.user);
+            if let Some(known) = known.filter(|known| known.password == password) {
+                return Ok((password, known.generation));
+            }
+            let had_primary = self.worker.shared.topology.load().had_primary;
+            if !had_primary || !self.hold(&mut since).await {
+                return Err(codes::UNKNOWN_ERROR.packet(unasked));
+            }
+        }
+    }
+
+    /// Logs in to a server; the connection goes to the pool.
+    async fn ask_server(&mut self, password: &Secret, given: bool) -> Asked {
         let topology = self.worker.shared.topology.load_full();
         let Some(server) = topology.primary().or_else(|| topology.replicas().next()) else {
             let words = "Weir has no usable server to ask for this user; see its log";
-            return Err(codes::UNKNOWN_ERROR.packet(words));
+            return Asked::Nobody(words.to_owned());
         };
         let account = Account { password: password.clone(), ..self.account() };
         let credentials = &self.worker.shared.credentials;
         let opened = self.worker.pools.open_new(server.id, &server.config, &account).await;
         let now = Instant::now();
-        match opened {
+        Asked::Said(match opened {
             Ok(opened) => {
                 let before = credentials.get(&self.login.user).map(|known| known.generation);
-                let generation = credentials.proved(&self.login.user, &password, now);
+                let generation = credentials.proved(&self.login.user, password, now);
                 if before.is_some_and(|before| before != generation) {
                     self.worker.pools.forget_user(&self.login.user, Some(generation));
                 }
                 self.login.generation = generation;
                 self.worker.pools.adopt(self.pool_key(server.id), opened);
-                Ok((password, generation))
+                Ok((password.clone(), generation))
             }
             Err(ConnectError::Refused(error)) if error.code == codes::ACCESS_DENIED.code => {
-                credentials.refused(&self.login.user, &password, now);
+                credentials.refused(&self.login.user, password, now);
                 Err(self.denied(given))
             }
             Err(ConnectError::Refused(error)) => Err(error),
             Err(error) => {
                 self.worker.shared.suspects.tell(server.id);
-                Err(codes::UNKNOWN_ERROR
-                    .packet(format!("Weir cannot ask the server for this user: {error}")))
+                let words = format!("Weir cannot ask the server for this user: {error}");
+                if error.may_pass() {
+                    return Asked::Nobody(words);
+                }
+                Err(codes::UNKNOWN_ERROR.packet(words))
             }
-        }
+        })
     }
 
     fn static_password(&self) -> Option<Secret> {

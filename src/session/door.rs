@@ -11,7 +11,7 @@ use crate::backend::pool::LeaseError;
 use crate::route::{Plan, Target};
 use crate::session::Session;
 use crate::session::statement::Choice;
-use crate::sql::Statement;
+use crate::sql::{Needs, Statement};
 use crate::topology::ServerId;
 use crate::wire::{ErrPacket, codes};
 
@@ -53,6 +53,11 @@ impl Door {
     /// How many statements and transactions are under way on the primary.
     pub fn inside(&self) -> usize {
         self.inside.load(Ordering::SeqCst)
+    }
+
+    /// Told of every change of the topology.
+    pub fn news(&self) -> watch::Receiver<()> {
+        self.news.subscribe()
     }
 
     /// The topology has changed: whoever waits for a primary looks again.
@@ -169,20 +174,17 @@ impl Session {
 
     /// Whether nothing was sent and the primary may be back, or be another one, in a moment.
     fn primary_was_not_reached(&self, id: ServerId, error: &LeaseError) -> bool {
-        use crate::backend::connect::ConnectError;
-        let unreachable = matches!(
-            error,
-            LeaseError::Connect(ConnectError::Unreachable(_) | ConnectError::TimedOut(_))
-        );
+        let unreachable = matches!(error, LeaseError::Connect(error) if error.may_pass());
         let topology = self.worker.shared.topology.load();
         let is_primary = topology.primary().is_none_or(|primary| primary.id == id);
         unreachable && is_primary && topology.had_primary
     }
 
     /// Whether the server's word that it is read-only may be answered by waiting: nothing was done, and
-    /// nothing binds the session to that server.
+    /// nothing binds the session to that server. A procedure may have committed something before.
     pub(super) fn may_wait_for_writable(&self, statement: &Statement) -> bool {
-        !self.in_transaction() && self.pins.is_empty() && statement.count == 1
+        let whole = statement.count == 1 && !statement.needs.any(Needs::UNKNOWN_FUNCTION);
+        !self.in_transaction() && self.pins.is_empty() && whole
     }
 }
 

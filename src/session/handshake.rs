@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use tokio::net::TcpStream;
 
-use crate::backend::connect::answer_bits;
+use crate::backend::connect::{ConnectError, answer_bits};
 use crate::backend::connection::InsertId;
 use crate::backend::pool::LeaseError;
 use crate::config::ClientTls;
@@ -48,15 +48,16 @@ pub async fn serve(
 ) {
     let limit = worker.shared.config.proxy.handshake_timeout;
     let handshake = Box::pin(log_in(tcp, peer, Rc::clone(&worker), id));
-    // A little more than the limit itself, which `greet` answers with an error.
-    let mut session = match tokio::time::timeout(limit + GRACE, handshake).await {
+    // A login may wait for a primary; what the client itself may take is bounded in `log_in`.
+    let all = limit + worker.shared.config.proxy.hold + GRACE;
+    let mut session = match tokio::time::timeout(all, handshake).await {
         Ok(Ok(session)) => session,
         Ok(Err(closed)) => {
             tracing::debug!(id, %peer, ?closed, "no login");
             return;
         }
         Err(_elapsed) => {
-            tracing::info!(id, %peer, seconds = limit.as_secs_f64(), "closed: no login within [proxy] handshake_seconds");
+            too_late(id);
             return;
         }
     };
@@ -122,7 +123,10 @@ async fn log_in(
     worker: Rc<Worker>,
     id: u32,
 ) -> Result<Session, Closed> {
-    let hello = greet(tcp, &worker, id).await?;
+    // A little more than the limit itself, which `greet` answers with an error.
+    let limit = worker.shared.config.proxy.handshake_timeout + GRACE;
+    let hello = tokio::time::timeout(limit, greet(tcp, &worker, id)).await;
+    let hello = hello.map_err(|_elapsed| too_late(id))??;
     let seq = hello.seq;
     let database = hello.response.database.clone().filter(|name| !name.is_empty());
     let mut session = session(hello.client, &worker, id, peer, hello.capabilities, hello.salt);
@@ -200,6 +204,12 @@ async fn greet(tcp: TcpStream, worker: &Rc<Worker>, id: u32) -> Result<Hello, Cl
     }
     let capabilities = response.capabilities.and(offered);
     Ok(Hello { client, response, salt, capabilities, seq })
+}
+
+fn too_late(id: u32) -> Closed {
+    let why = "no login within [proxy] handshake_seconds";
+    tracing::info!(id, why, "closed");
+    Closed::ByWeir(why.to_owned())
 }
 
 async fn refuse(client: &mut PacketStream, mut seq: u8, error: &ErrPacket) {
@@ -326,10 +336,19 @@ impl Session {
             .pools
             .lease(&pool, &server.config, &account, &self.wanted, u64::from(self.id))
             .await;
-        let mut lease = lease.map_err(|error| match error {
-            LeaseError::Connect(crate::backend::connect::ConnectError::Refused(packet)) => packet,
-            other => codes::UNKNOWN_ERROR.packet(format!("Weir cannot reach the server: {other}")),
-        })?;
+        let mut lease = match lease {
+            Ok(lease) => lease,
+            Err(LeaseError::Connect(ConnectError::Refused(packet))) => return Err(packet),
+            // As where there is no server: the first statement waits for one, and finds out.
+            Err(LeaseError::Connect(error)) if error.may_pass() => {
+                self.gave_up(server.id, &error.to_string());
+                return Ok(());
+            }
+            Err(other) => {
+                let words = format!("Weir cannot reach the server: {other}");
+                return Err(codes::UNKNOWN_ERROR.packet(words));
+            }
+        };
         let Some(connection) = lease.connection() else { return Ok(()) };
         let mut prelude = crate::backend::replay::Prelude::between(
             &connection.state,
@@ -373,8 +392,10 @@ impl Session {
 
     /// The next packet of the login exchange.
     pub(super) async fn login_packet(&mut self, seq: &mut u8) -> Result<Vec<u8>, Closed> {
+        let limit = self.worker.shared.config.proxy.handshake_timeout;
+        let message = tokio::time::timeout(limit, self.client.message(*seq, MAX_LOGIN_BYTES)).await;
         let message =
-            self.client.message(*seq, MAX_LOGIN_BYTES).await.map_err(|error| match error {
+            message.map_err(|_elapsed| too_late(self.id))?.map_err(|error| match error {
                 ReadError::Io(_) | ReadError::Closed => Closed::ByClient,
                 other => Closed::ByWeir(other.to_string()),
             })?;

@@ -1,5 +1,6 @@
 //! Passing a server's response to the client as it comes, looking only at the packets that end it.
 
+use std::cell::Cell;
 use std::io;
 
 use crate::backend::connection::Connection;
@@ -53,8 +54,12 @@ pub(super) struct View<'v> {
     pub(super) wants: Wants,
     /// The statement id that stands in for the server's in COM_STMT_PREPARE's answer.
     pub(super) statement_id: u32,
-    /// Errors that are not passed on when they come first: the command is run elsewhere.
+    /// The command may be run elsewhere while the client has seen nothing of its answer.
+    pub(super) retry: bool,
+    /// Errors that are not passed on then.
     pub(super) withheld: &'v [u16],
+    /// Set before the client gets its first byte.
+    pub(super) passed: &'v Cell<bool>,
 }
 
 /// Passes one response. Dropping the future leaves the server connection busy: it is closed then.
@@ -87,6 +92,9 @@ pub(super) async fn pass(
         }
         let end = if replaced.is_some() { ready + step.pass } else { seen };
         let front = server.stream.bytes().get(..end).unwrap_or_default();
+        if !front.is_empty() || replaced.is_some() {
+            view.passed.set(true);
+        }
         if let Err(error) = write(client, front, replaced).await {
             tracing::debug!(%error, "client gone in the middle of a response");
             return Ending::ClientGone;
@@ -182,8 +190,10 @@ fn look(
         Event::Err => {
             let error = ErrPacket::decode(payload).map_err(|error| error.to_string())?;
             reply.error = Some(error.code);
-            let first = !passed && step.pass == 0;
-            if first && view.withheld.contains(&error.code) {
+            // A read may be run again as long as the client has seen nothing; other statements have done
+            // nothing only when the error comes first.
+            let untouched = (!passed && step.pass == 0) || (view.retry && !view.passed.get());
+            if untouched && view.withheld.contains(&error.code) {
                 return Ok((Some(Ending::Refused(error)), None));
             }
         }

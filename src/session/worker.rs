@@ -2,12 +2,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 
@@ -60,6 +62,8 @@ pub struct Worker {
     bases: RefCell<HashMap<u8, Rc<Variables>>>,
     schemas: RefCell<HashMap<SchemaKey, Instant>>,
     seed: Cell<u64>,
+    /// Told when a server has fallen silent.
+    silence: Notify,
 }
 
 /// User, generation of the password, schema.
@@ -82,6 +86,25 @@ impl Worker {
             bases: RefCell::default(),
             schemas: RefCell::default(),
             seed: Cell::new(seed | 1),
+            silence: Notify::new(),
+        }
+    }
+
+    /// Has those who wait for an answer look whether it can still come.
+    pub fn tell_of_silence(&self) {
+        self.silence.notify_waiters();
+    }
+
+    /// Until the server is silent and another does its work, while nothing of its answer was passed on. A link to
+    /// a frozen host breaks by itself; one to a frozen process never does.
+    pub async fn until_replaced(&self, server: ServerId, passed: &Cell<bool>) {
+        loop {
+            let mut told = pin!(self.silence.notified());
+            told.as_mut().enable();
+            if !passed.get() && self.shared.topology.load().is_replaced(server) {
+                return;
+            }
+            told.await;
         }
     }
 

@@ -21,7 +21,7 @@ pub(crate) struct Ground {
 
 impl Ground {
     /// `test` tells clusters of one process apart.
-    pub(crate) async fn make(test: &str) -> Self {
+    pub(crate) fn make(test: &str) -> Self {
         let engine = Gate::open();
         let settings = format!("docker_host = \"{}\"\nfailover_seconds = 2\n", engine.address());
         let stage = Stage::new(test, &format!("{settings}replicas = 1\n"));

@@ -47,7 +47,7 @@ const SHORT_FAILOVER: [usize; 2] = [1, 4];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn faults_end_in_a_whole_cluster() {
-    let mut ground = Ground::make("fault").await;
+    let mut ground = Ground::make("fault");
     let minutes = std::env::var("SOAK_MINUTES").ok().map(|text| text.parse::<u64>().unwrap());
     let Some(minutes) = minutes else {
         for fault in SHORT {
@@ -63,7 +63,7 @@ async fn faults_end_in_a_whole_cluster() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn weir_killed_at_any_step_of_a_move_finishes_it_or_takes_it_back() {
-    let mut ground = Ground::make("step").await;
+    let mut ground = Ground::make("step");
     for step in SWITCHOVER {
         Fault::WeirKilledMoving(step).run(&mut ground).await;
     }

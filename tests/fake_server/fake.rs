@@ -69,6 +69,8 @@ pub struct Seen {
     pub full: AtomicBool,
     /// Whether logins are left without an answer from now on, the monitor's not.
     pub silent: AtomicBool,
+    /// Whether nothing is answered from now on, to nobody: a process that is stopped.
+    pub frozen: AtomicBool,
 }
 
 impl Seen {
@@ -90,16 +92,21 @@ impl Seen {
 impl Fake {
     /// A writable server.
     pub async fn primary() -> Self {
-        Self::start(None).await
+        Self::start("127.0.0.1:0", None).await
+    }
+
+    /// A writable server where one that was dropped has been.
+    pub async fn back_at(address: &str) -> Self {
+        Self::start(address, None).await
     }
 
     /// A read-only server that replicates from that one.
     pub async fn replica_of(primary: &Self) -> Self {
-        Self::start(Some(primary.address.clone())).await
+        Self::start("127.0.0.1:0", Some(primary.address.clone())).await
     }
 
-    async fn start(source: Option<String>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    async fn start(address: &str, source: Option<String>) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let seen = Arc::<Seen>::default();
         let shared = Arc::new(Shared { source, seen: Arc::clone(&seen), ids: AtomicU32::new(1) });
@@ -153,6 +160,9 @@ impl Conn {
         self.login().await?;
         loop {
             let command = self.packet().await?;
+            if self.shared.seen.frozen.load(Ordering::Relaxed) {
+                return std::future::pending().await;
+            }
             if self.spoiled && command.first() != Some(&Command::Quit.byte()) {
                 self.shared.seen.reused.fetch_add(1, Ordering::Relaxed);
             }
@@ -176,6 +186,9 @@ impl Conn {
     }
 
     async fn login(&mut self) -> io::Result<()> {
+        if self.shared.seen.frozen.load(Ordering::Relaxed) {
+            return std::future::pending().await;
+        }
         let greeting = Greeting {
             version: b"9.7.4".to_vec(),
             connection_id: self.shared.ids.fetch_add(1, Ordering::Relaxed),
@@ -297,6 +310,7 @@ impl Conn {
                 return Ok(true);
             }
             "err" => return self.refuse(Vec::new(), 1, 1146).await,
+            "read_only" => return self.refuse(Vec::new(), 1, 1290).await,
             "err_mid_result" => {
                 let two_rows = self.result(&[script, "second row"]);
                 let packets = packets(&two_rows);
@@ -493,7 +507,8 @@ fn table(values: &[(&str, &str)], filled: bool) -> Table {
 
 /// An error of that number in words of no weight.
 fn error(code: u16) -> ErrPacket {
-    ErrPacket { code, sqlstate: *b"HY000", message: format!("error {code}").into_bytes() }
+    let words = if code == 1290 { "running with --read-only" } else { "error" };
+    ErrPacket { code, sqlstate: *b"HY000", message: format!("{words} {code}").into_bytes() }
 }
 
 fn framed_ok(seq: u8, affected_rows: u64, status: StatusFlags) -> Vec<u8> {

@@ -20,6 +20,7 @@ mod foreign;
 #[expect(dead_code, reason = "only one of its two uses is needed here")]
 mod guard;
 mod hostile;
+mod logins;
 mod mixed;
 mod replicas;
 mod scripts;

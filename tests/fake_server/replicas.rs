@@ -25,9 +25,16 @@ async fn pair() -> (Fake, Fake, Weir) {
 async fn a_read_is_run_again_on_the_primary() {
     let (primary, replica, weir) = pair().await;
     let mut client = Client::login(&weir.address).await;
-    for script in
-        ["close_first", "huge_header", "garbage", "wrong_seq", "empty", "impossible_count", "err"]
-    {
+    for script in [
+        "close_first",
+        "huge_header",
+        "garbage",
+        "wrong_seq",
+        "empty",
+        "impossible_count",
+        "err",
+        "err_mid_result",
+    ] {
         let text = format!("replica:{script}");
         let sql = format!("SELECT '{text}'");
         assert_eq!(client.query(&sql).await, Outcome::row(&text), "{script}");
@@ -69,6 +76,31 @@ async fn writes_and_what_follows_them_stay_on_the_primary() {
         client.query(statement).await;
         assert_eq!((primary.seen.count(statement), replica.seen.count(statement)), (1, 0));
     }
+}
+
+/// A process that is stopped keeps its connections: their silence alone says nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_a_frozen_replica_is_asked_elsewhere() {
+    let primary = Fake::primary().await;
+    let replica = Fake::replica_of(&primary).await;
+    let weir = Weir::start_with(&[&primary.address, &replica.address], "timeout_ms = 300\n");
+    let mut reader = Client::login(&weir.address).await;
+    let mut bound = Client::login(&weir.address).await;
+    crate::until("reads go to the replica", async || {
+        assert_eq!(reader.query("SELECT 'where'").await, Outcome::row("where"));
+        replica.seen.count("SELECT 'where'") > 0
+    })
+    .await;
+    assert_eq!(bound.query("START TRANSACTION READ ONLY").await.code(), None);
+    assert_eq!(bound.query("SELECT 'inside'").await, Outcome::row("inside"));
+    assert_eq!(replica.seen.count("SELECT 'inside'"), 1);
+    replica.seen.frozen.store(true, Ordering::Relaxed);
+    let asked = async { tokio::join!(reader.query("SELECT 'now'"), bound.query("SELECT 'bound'")) };
+    let asked = tokio::time::timeout(crate::PATIENCE, asked).await;
+    let (read, lost) = asked.expect("the frozen replica is given up");
+    assert_eq!(read, Outcome::row("now"));
+    assert_eq!(primary.seen.count("SELECT 'now'"), 1);
+    assert_eq!(lost.code(), Some(1053), "what is bound to it cannot go elsewhere: {lost:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

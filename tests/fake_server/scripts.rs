@@ -137,6 +137,21 @@ async fn a_write_is_run_once() {
     fake.seen.assert_nothing_spoiled_lives().await;
 }
 
+/// Nothing was done by a write that the server refused because it had become read-only; of a procedure the first
+/// half may have been.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_waits_for_a_writable_server_and_a_procedure_does_not() {
+    let fake = Fake::primary().await;
+    let weir = Weir::start_as(&[&fake.address], "hold_seconds = 0.5", "");
+    let mut client = Client::login(&weir.address).await;
+    for (sql, once) in
+        [("INSERT INTO t VALUES ('read_only')", false), ("CALL p('read_only')", true)]
+    {
+        assert_eq!(client.query(sql).await.code(), Some(1290));
+        assert_eq!(fake.seen.count(sql) == 1, once, "{sql}: {} times", fake.seen.count(sql));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transaction_whose_server_goes_is_over() {
     let fake = Fake::primary().await;

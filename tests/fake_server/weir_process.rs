@@ -28,9 +28,14 @@ impl Weir {
 
     /// The same with more sections of configuration.
     pub fn start_with(servers: &[&str], sections: &str) -> Self {
+        Self::start_as(servers, "", sections)
+    }
+
+    /// The same with more lines of `[proxy]`, too.
+    pub fn start_as(servers: &[&str], proxy: &str, sections: &str) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut config = format!(
-            "[proxy]\nlisten = \"127.0.0.1:{port}\"\nstate_dir = \"state\"\nworkers = 2\n\
+            "[proxy]\nlisten = \"127.0.0.1:{port}\"\nstate_dir = \"state\"\nworkers = 2\n{proxy}\n\
              [monitor]\nuser = \"mon\"\npassword = \"mon\"\ninterval_ms = 100\n{sections}\n"
         );
         for (number, address) in servers.iter().enumerate() {

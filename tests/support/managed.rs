@@ -6,16 +6,14 @@
 )]
 
 use std::path::Path;
-use std::time::Duration;
 
 use mysql_async::{Conn, OptsBuilder};
 use tempfile::TempDir;
 use weir::cluster::{self, ClusterError, ClusterView, NodeView, Silent, State, snapshot};
-use weir::config::Cluster;
+use weir::config::{Cluster, Config};
 
 use super::ports::free_ports;
 
-const IMAGE: &str = "weir-mysql:9.7";
 /// Ports that a cluster may publish nodes on, beyond the first.
 const MORE_PORTS: u16 = 9;
 
@@ -28,22 +26,18 @@ pub(crate) struct Fixture {
 impl Fixture {
     /// Nothing is made yet. `test` tells clusters of one process apart.
     pub(crate) fn new(test: &str, replicas: u32) -> Self {
-        let wanted = Cluster {
-            name: format!("weirtest{}{test}", std::process::id()),
-            replicas,
-            image: std::env::var("WEIR_MYSQL_IMAGE").unwrap_or_else(|_| IMAGE.to_owned()),
-            application_user: "app".to_owned(),
-            application_password: None,
-            database: "app_data".to_owned(),
-            semi_sync: true,
-            failover: true,
-            patience: Duration::from_secs(5),
-            docker_host: None,
-            port_base: free_ports(MORE_PORTS),
-            options: Vec::new(),
-            buffer_pool_mb: 64,
-        };
-        Self { wanted, dir: tempfile::tempdir().unwrap() }
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("proxy.toml");
+        // Read as an operator's file is: what it leaves out has its default.
+        let text = format!(
+            "[cluster]\nname = \"weirtest{}{test}\"\nreplicas = {replicas}\ndatabase = \"app_data\"\n\
+             port_base = {}\nmemory_mb = 64\n",
+            std::process::id(),
+            free_ports(MORE_PORTS),
+        );
+        std::fs::write(&file, text).unwrap();
+        let config = Config::load(&file, &|name| std::env::var(name).ok()).unwrap();
+        Self { wanted: config.cluster.unwrap(), dir }
     }
 
     pub(crate) fn state_dir(&self) -> &Path {

@@ -65,13 +65,13 @@ fn missing(node: &Symptoms) -> Finding {
     let (kind, sentence, remedy) = if node.volume {
         (
             Kind::ContainerMissing,
-            format!("{name} has no container; its data is in volume {name}"),
+            format!("{name} has no container; its data is in {}", node.place),
             repair(name, "makes the container again around that data"),
         )
     } else {
         (
             Kind::VolumeMissing,
-            format!("{name} has neither container nor volume: its data is gone, if it had any"),
+            format!("{name} has neither container nor data: that is gone, if it had any"),
             repair(name, "makes it anew, and a replica gets its data from the primary"),
         )
     };
@@ -88,7 +88,7 @@ fn exited(node: &Symptoms, container: &ContainerSymptoms, disk_full: bool) -> Fo
         by_itself && container.exit_code != 137,
     );
     if disk_full {
-        return (Kind::ContainerExited, sentence, room(name), Safe::Nothing);
+        return (Kind::ContainerExited, sentence, room(node), Safe::Nothing);
     }
     (Kind::ContainerExited, sentence, repair(name, "starts it"), Safe::Start)
 }
@@ -105,7 +105,7 @@ fn restarting(node: &Symptoms, container: &ContainerSymptoms, disk_full: bool) -
         true,
     );
     let remedy = if disk_full {
-        room(name)
+        room(node)
     } else {
         format!(
             "mend what its log names (`docker logs {name}`), often a wrong option in [cluster] options"
@@ -132,7 +132,7 @@ fn silent(node: &Symptoms, container: &ContainerSymptoms, disk_full: bool) -> Fo
     if disk_full {
         let sentence =
             format!("the server of {name} does not answer ({why}) while its disk is full");
-        return (Kind::ServerSilent, sentence, room(name), Safe::Nothing);
+        return (Kind::ServerSilent, sentence, room(node), Safe::Nothing);
     }
     let kind = match container.health.as_str() {
         "unhealthy" => Kind::ContainerUnhealthy,
@@ -207,14 +207,15 @@ fn disk(node: &Symptoms, limits: Limits) -> Option<Finding> {
         node: name.clone(),
         kind: Kind::DiskFull,
         sentence,
-        remedy: room(name),
+        remedy: room(node),
         safe: Safe::Nothing,
     })
 }
 
-fn room(name: &str) -> String {
+fn room(node: &Symptoms) -> String {
+    let (name, place) = (&node.name, &node.place);
     format!(
-        "make room on the disk that holds volume {name}; a server that waits for it goes on by itself, \
+        "make room on the disk that holds {place}; a server that waits for it goes on by itself, \
          `weir cluster repair {name}` starts what has stopped"
     )
 }

@@ -129,13 +129,15 @@ fn semi_sync(scene: &Scene<'_>) -> Option<Found> {
     Some((
         Kind::SemiSyncDegraded,
         format!(
-            "commits on {name} do not wait for a replica any more: {} of {} can send receipts, and {} went \
-             on without one since it started",
+            "commits on {name} do not wait for replicas any more, so what it takes now is lost if it dies: {} \
+             of {} can send receipts where a commit needs {}, and {} went on without since it started",
             status.replicas,
             count(u64::try_from(replicas).unwrap_or(u64::MAX), "replica"),
+            status.wanted,
             count(status.without_receipt, "commit"),
         ),
-        "mend the replicas; it goes back to semi-sync by itself once one has caught up".to_owned(),
+        "mend the replicas; it goes back to semi-sync by itself once enough have caught up"
+            .to_owned(),
         Safe::Wait,
     ))
 }

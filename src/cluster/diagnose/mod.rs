@@ -77,6 +77,8 @@ pub enum Kind {
     RelayLogDamaged,
     ApplierError,
     SemiSyncDegraded,
+    /// OFFLINE, ERROR or RECOVERING, where a group is wanted.
+    NotInGroup,
 }
 
 impl Kind {
@@ -111,6 +113,7 @@ impl Kind {
             Self::RelayLogDamaged => "relay-log-damaged",
             Self::ApplierError => "applier-error",
             Self::SemiSyncDegraded => "semi-sync-degraded",
+            Self::NotInGroup => "not-in-group",
         }
     }
 
@@ -164,9 +167,31 @@ pub(super) fn diagnose(nodes: &[Symptoms], primary: Option<usize>, limits: Limit
         let disk_full = findings.iter().skip(before).any(|finding| finding.kind == Kind::DiskFull);
         let scene = Scene { node, server, nodes, primary, limits };
         data::look(&scene, &mut findings);
-        threads::look(&scene, disk_full, &mut findings);
+        match server.member {
+            Some(state) => findings.extend(member(&node.name, state)),
+            None => threads::look(&scene, disk_full, &mut findings),
+        }
     }
     findings
+}
+
+/// A member that is not in its group, or not fully.
+fn member(node: &str, state: &str) -> Option<Finding> {
+    let (sentence, remedy) = match state {
+        "ONLINE" => return None,
+        "RECOVERING" => (
+            format!("{node} is RECOVERING: it is in the group, and fetches what it lacks before it is used"),
+            "wait".to_owned(),
+        ),
+        state => (
+            format!("{node} is {state}: it is not in the group, and is used for nothing"),
+            "run `weir cluster up`, or let `weir serve` do it: it lets the node join again, or says why \
+             that cannot be"
+                .to_owned(),
+        ),
+    };
+    let kind = Kind::NotInGroup;
+    Some(Finding { node: node.to_owned(), kind, sentence, remedy, safe: Safe::Wait })
 }
 
 /// One answering server among the others.

@@ -8,6 +8,8 @@ pub(crate) struct Symptoms {
     /// "weir-2"
     pub name: String,
     pub volume: bool,
+    /// "volume weir-1", "folder /srv/weir/weir-1", "container weir-1".
+    pub place: String,
     pub container: Option<ContainerSymptoms>,
     /// The last lines that the container wrote; asked for only when the server does not answer.
     pub log: Vec<String>,
@@ -52,11 +54,15 @@ pub(crate) struct ServerSymptoms {
     pub logs: Vec<(String, u64)>,
     pub semi_sync: SemiSyncStatus,
     pub replica: Option<ReplicaStatus>,
+    /// As a member of a group: its state in the server's word. `None` where none is wanted.
+    pub member: Option<&'static str>,
 }
 
 /// The source's side of semi-sync replication.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct SemiSyncStatus {
+    /// Receipts that a commit should wait for.
+    pub wanted: u64,
     /// Commits should wait.
     pub enabled: bool,
     /// They do.

@@ -14,6 +14,7 @@ fn symptoms(name: &str, server: ServerSymptoms) -> Symptoms {
     Symptoms {
         name: name.to_owned(),
         volume: true,
+        place: format!("volume {name}"),
         container: Some(ContainerSymptoms {
             status: "running".to_owned(),
             health: "healthy".to_owned(),
@@ -145,7 +146,7 @@ fn containers() {
     let gone = Symptoms { container: None, server: None, ..symptoms("t-2", server()) };
     check(gone.clone(), Kind::ContainerMissing, Safe::Start, &["volume t-2"]);
     let all_gone = Symptoms { volume: false, ..gone };
-    check(all_gone, Kind::VolumeMissing, Safe::Start, &["data is gone"]);
+    check(all_gone, Kind::VolumeMissing, Safe::Start, &["neither container nor data"]);
     let paused = without_server("paused", |_| ());
     check(paused, Kind::ContainerPaused, Safe::Start, &["paused"]);
     let cut_off = without_server("running", |seen| seen.detached = true);
@@ -233,13 +234,18 @@ fn identity_clock_and_flags() {
 #[test]
 fn degraded_semi_sync_is_told_of_the_primary() {
     let mut one = primary();
-    one.server.as_mut().unwrap().semi_sync =
-        SemiSyncStatus { enabled: true, active: false, replicas: 0, without_receipt: 13 };
+    one.server.as_mut().unwrap().semi_sync = SemiSyncStatus {
+        wanted: 1,
+        enabled: true,
+        active: false,
+        replicas: 0,
+        without_receipt: 13,
+    };
     let nodes = [one, symptoms("t-2", server())];
     let findings = diagnose(&nodes, Some(0), Limits::default());
     assert_eq!(findings.len(), 1);
     assert_eq!((findings[0].node.as_str(), findings[0].kind), ("t-1", Kind::SemiSyncDegraded));
-    for words in ["0 of 1 replica", "13 commits"] {
+    for words in ["0 of 1 replica", "13 commits", "needs 1", "lost if it dies"] {
         assert!(findings[0].sentence.contains(words), "{}", findings[0].sentence);
     }
 }

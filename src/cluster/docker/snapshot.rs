@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bollard::errors::Error;
 use bollard::models::{
-    ContainerConfig, ContainerCreateBody, ContainerSummary, HealthConfig, HostConfig, PortBinding,
-    RestartPolicy, RestartPolicyNameEnum,
+    ContainerConfig, ContainerCreateBody, ContainerSummary, HealthConfig, HostConfig, Mount,
+    MountType, PortBinding, RestartPolicy, RestartPolicyNameEnum,
 };
 use bollard::query_parameters::{
     CommitContainerOptionsBuilder, CreateContainerOptionsBuilder, InspectContainerOptionsBuilder,
@@ -18,7 +18,7 @@ use super::{Engine, cause, found_or_none, refused};
 use crate::cluster::error::ClusterError;
 use crate::cluster::node::{LABEL_CLUSTER, MYSQL_PORT, STOP_SECONDS};
 
-/// A commit copies the whole data directory: the one request that may take long.
+/// A commit copies the whole data directory, and so does filling a volume: the requests that may take long.
 const COMMIT_LIMIT: Duration = Duration::from_secs(4 * 3600);
 /// Between two looks of the engine at a copy's health; nobody waits for it.
 const HEALTH_INTERVAL_NS: i64 = 10_000_000_000;
@@ -36,6 +36,9 @@ pub(in crate::cluster) struct LayerSpec {
     pub network: Option<String>,
     /// `None`: a free one, which the engine chooses at each start.
     pub port: Option<u16>,
+    /// A named volume and where it is mounted. An empty one gets what the image has at that path while the
+    /// container is made.
+    pub volume: Option<(String, String)>,
     pub health: Option<Vec<String>>,
 }
 
@@ -73,7 +76,11 @@ impl Engine {
         spec: &LayerSpec,
     ) -> Result<Made, ClusterError> {
         let options = CreateContainerOptionsBuilder::default().name(&spec.name).build();
-        match Box::pin(self.docker.create_container(Some(options), layer_body(spec))).await {
+        let mut docker = self.docker.clone();
+        if spec.volume.is_some() {
+            docker.set_timeout(COMMIT_LIMIT);
+        }
+        match Box::pin(docker.create_container(Some(options), layer_body(spec))).await {
             Ok(_) => Ok(Made::Done),
             Err(Error::DockerResponseServerError { status_code: 409, message }) => {
                 Ok(Made::Taken(message))
@@ -117,6 +124,16 @@ impl Engine {
         let found = self.docker.inspect_container(name, None).await;
         let found = found_or_none(found, || format!("looking for container {name}"))?;
         Ok(found.and_then(|found| found.image))
+    }
+
+    /// The id of the image that has that name now.
+    pub(in crate::cluster) async fn image_id(
+        &self,
+        image: &str,
+    ) -> Result<Option<String>, ClusterError> {
+        let found = self.docker.inspect_image(image).await;
+        let found = found_or_none(found, || format!("looking for image {image}"))?;
+        Ok(found.and_then(|found| found.id))
     }
 
     /// What the container has in its own layer, bytes.
@@ -248,6 +265,14 @@ fn layer_body(spec: &LayerSpec) -> ContainerCreateBody {
         host_config: Some(HostConfig {
             network_mode: spec.network.clone(),
             port_bindings: Some(HashMap::from([(mysql_port(), Some(vec![binding]))])),
+            mounts: spec.volume.as_ref().map(|(volume, target)| {
+                vec![Mount {
+                    target: Some(target.clone()),
+                    source: Some(volume.clone()),
+                    typ: Some(MountType::VOLUME),
+                    ..Mount::default()
+                }]
+            }),
             restart_policy: Some(RestartPolicy {
                 name: Some(RestartPolicyNameEnum::UNLESS_STOPPED),
                 maximum_retry_count: None,

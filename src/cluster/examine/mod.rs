@@ -14,8 +14,9 @@ use super::diagnose::{
     self, ContainerSymptoms, Disk, Finding, Limits, ServerSymptoms, Symptoms, texts,
 };
 use super::error::ClusterError;
+use super::group;
 use super::lag::{self, Lag, LagFacts};
-use super::node::DATA_DIR;
+use super::node::data_dir;
 use super::plan;
 use super::sql::{Client, NoLogin};
 use super::world::{Facts, NodeFacts, World};
@@ -119,7 +120,7 @@ async fn examine_node(world: &World, node: &NodeFacts, before: Option<&GtidSet>)
     let mut lag = None;
     let status = symptoms.container.as_ref().map(|container| container.status.clone());
     if status.as_deref() == Some("running") {
-        symptoms.disk = disk(world, &symptoms.name).await;
+        symptoms.disk = disk(world, node.number).await;
         let asked = Box::pin(ask_server(world, node.number, before));
         let silence = |_elapsed| Err(format!("it did not answer within {} s", ASK_LIMIT.as_secs()));
         match tokio::time::timeout(ASK_LIMIT, asked).await.unwrap_or_else(silence) {
@@ -142,7 +143,11 @@ async fn ask_server(
     let mut client = world.root(number).await.map_err(|refusal| match refusal {
         NoLogin::Denied(cause) | NoLogin::Unreachable(cause) => cause,
     })?;
-    let symptoms = server::ask(&mut client).await.map_err(|error| error.to_string())?;
+    let mut symptoms = server::ask(&mut client).await.map_err(|error| error.to_string())?;
+    if world.cluster.is_group() {
+        let member = group::look(&mut client).await.map_err(|error| error.to_string())?;
+        symptoms.member = Some(member.seen.state.word());
+    }
     let lag = match (before, &symptoms.replica) {
         (Some(before), Some(status)) => {
             let name = world.name(number);
@@ -168,14 +173,16 @@ fn engine_symptoms(world: &World, node: &NodeFacts) -> Symptoms {
     Symptoms {
         name: world.name(node.number),
         volume: node.volume,
+        place: world.place_text(node.number),
         container,
         ..Symptoms::default()
     }
 }
 
 /// Room on the disk of the data directory; `None` where the container cannot tell.
-pub(super) async fn disk(world: &World, name: &str) -> Option<Disk> {
-    let command = ["df", "-B1", "--output=avail,size", DATA_DIR];
+pub(super) async fn disk(world: &World, number: u32) -> Option<Disk> {
+    let command = ["df", "-B1", "--output=avail,size", data_dir(world.place(number))];
+    let name = &world.name(number);
     let output = tokio::time::timeout(DISK_LIMIT, world.engine.output(name, &command)).await;
     let text = match output {
         Ok(Ok(text)) => text,

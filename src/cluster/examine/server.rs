@@ -52,6 +52,7 @@ pub(super) async fn ask(client: &mut Client) -> Result<ServerSymptoms, ClusterEr
         logs: logs.collect(),
         semi_sync,
         replica,
+        member: None,
     })
 }
 
@@ -122,13 +123,15 @@ pub(super) async fn worker_error(client: &mut Client) -> Result<Option<WorkerErr
 /// Everything off where the plugin is not there.
 async fn semi_sync(client: &mut Client) -> Result<SemiSyncStatus, ClusterError> {
     let variables =
-        client.rows("SHOW GLOBAL VARIABLES LIKE 'rpl_semi_sync_source_enabled'", DOING).await?;
+        client.rows("SHOW GLOBAL VARIABLES LIKE 'rpl_semi_sync_source_%'", DOING).await?;
     let status = client.rows("SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_source_%'", DOING).await?;
     let value = |rows: &[mysql_async::Row], name: &str| {
         let row = rows.iter().find(|row| sql::text_at(row, 0).as_deref() == Some(name));
         row.and_then(|row| sql::text_at(row, 1)).unwrap_or_default()
     };
+    let wanted = value(&variables, "rpl_semi_sync_source_wait_for_replica_count");
     Ok(SemiSyncStatus {
+        wanted: wanted.parse().unwrap_or(1),
         enabled: value(&variables, "rpl_semi_sync_source_enabled") == "ON",
         active: value(&status, "Rpl_semi_sync_source_status") == "ON",
         replicas: value(&status, "Rpl_semi_sync_source_clients").parse().unwrap_or(0),

@@ -3,10 +3,18 @@
 use super::Step::*;
 use super::*;
 
-const WANTED: Wanted = Wanted { nodes: 2, semi_sync: true, primary: None };
+const LIMITS: SemiSyncLimits = SemiSyncLimits { acks: 1, timeout_ms: 2_000 };
+const WANTED: Wanted = Wanted {
+    nodes: 2,
+    semi_sync: true,
+    semi_sync_limits: LIMITS,
+    pull: Pull::Missing,
+    primary: None,
+    replication: Replication::Gtid,
+};
 
 fn semi(source_on: bool) -> SemiSync {
-    SemiSync { available: true, ready: true, source_on }
+    SemiSync { available: true, ready: true, source_on, limits: LIMITS }
 }
 
 fn primary() -> NodeSeen {
@@ -17,7 +25,7 @@ fn primary() -> NodeSeen {
         accounts: true,
         ..ServerSeen::default()
     };
-    NodeSeen { volume: true, container: Life::Running, server: Some(server) }
+    NodeSeen { volume: true, container: Life::Running, server: Some(server), ..NodeSeen::default() }
 }
 
 fn replica_of(node: u32) -> NodeSeen {
@@ -31,7 +39,7 @@ fn replica_of(node: u32) -> NodeSeen {
         accounts: true,
         ..ServerSeen::default()
     };
-    NodeSeen { volume: true, container: Life::Running, server: Some(server) }
+    NodeSeen { volume: true, container: Life::Running, server: Some(server), ..NodeSeen::default() }
 }
 
 fn blank() -> NodeSeen {
@@ -40,11 +48,11 @@ fn blank() -> NodeSeen {
         semi_sync: SemiSync { available: true, ..SemiSync::default() },
         ..ServerSeen::default()
     };
-    NodeSeen { volume: true, container: Life::Running, server: Some(server) }
+    NodeSeen { volume: true, container: Life::Running, server: Some(server), ..NodeSeen::default() }
 }
 
 fn world(nodes: Vec<NodeSeen>) -> Seen {
-    Seen { image: true, network: true, nodes, renewing: Vec::new() }
+    Seen { image: true, network: true, nodes, ..Seen::default() }
 }
 
 fn check(seen: &Seen, steps: &[Step]) {
@@ -181,6 +189,39 @@ fn semi_sync_follows_the_wish_and_the_role() {
 }
 
 #[test]
+fn acknowledgements_and_timeout_follow_the_wish() {
+    let two = SemiSyncLimits { acks: 2, ..LIMITS };
+    let seen = world(vec![primary(), replica_of(1), replica_of(1)]);
+    let more = Wanted { nodes: 3, semi_sync_limits: two, ..WANTED };
+    let each = [LimitSemiSync(1), LimitSemiSync(2), LimitSemiSync(3)];
+    assert_eq!(plan(more, &seen).unwrap().steps, each);
+    // Where they cannot hold there is nothing to set.
+    let without = Wanted { semi_sync: false, ..more };
+    let off = [SemiSyncSource { node: 1, on: false }];
+    assert_eq!(plan(without, &seen).unwrap().steps, off);
+}
+
+#[test]
+fn each_place_is_made_in_its_own_way() {
+    let wanted = |place| {
+        let node = || NodeSeen { place, ..NodeSeen::default() };
+        plan(WANTED, &world(vec![node(), node()])).unwrap().steps
+    };
+    assert_eq!(wanted(Place::Volume)[..2], [CreateVolume(1), CreateVolume(2)]);
+    assert_eq!(wanted(Place::Folder)[..2], [PrepareFolder(1), PrepareFolder(2)]);
+    assert_eq!(wanted(Place::Container)[..2], [CreateContainer(1), CreateContainer(2)]);
+}
+
+#[test]
+fn the_image_is_fetched_when_a_container_is_to_be_made() {
+    let always = Wanted { pull: Pull::Always, ..WANTED };
+    let steps = |wanted, nodes| plan(wanted, &world(nodes)).unwrap().steps;
+    assert_eq!(steps(always, vec![primary(), NodeSeen::default()])[0], PullImage);
+    assert_eq!(steps(always, vec![primary(), replica_of(1)]), []);
+    assert_ne!(steps(WANTED, vec![primary(), NodeSeen::default()])[0], PullImage);
+}
+
+#[test]
 fn only_an_empty_server_forgets() {
     let initialised = changed(blank(), |s| s.has_history = true);
     let plan = plan(WANTED, &world(vec![initialised.clone(), initialised])).unwrap();
@@ -261,6 +302,35 @@ fn a_blank_node_replays_little_and_is_given_a_copy_of_much() {
 }
 
 #[test]
+fn without_gtids_replicas_start_with_a_copy_of_the_primary() {
+    let wanted = Wanted { replication: Replication::File, ..WANTED };
+    let by_position = |node| changed(node, |s| s.by_position = true);
+    let seen = world(vec![by_position(primary()), by_position(blank())]);
+    let steps = plan(wanted, &seen).unwrap().steps;
+    assert!(steps.contains(&Clone { node: 2, donor: 1 }), "{steps:?}");
+    let three = Wanted { nodes: 3, ..wanted };
+    let first = plan(three, &Seen::default()).unwrap().steps;
+    assert!(first.contains(&Clone { node: 3, donor: 1 }), "{first:?}");
+    // Whoever has lost the way comes after everything that can be done.
+    let lost = by_position(changed(replica_of(1), |s| s.source = None));
+    let stopped = changed(replica_of(1), |s| s.source.as_mut().unwrap().applier = false);
+    let seen = world(vec![by_position(primary()), lost, by_position(stopped)]);
+    let todo = [StartReplication { node: 3, source: 1 }, ConfigureReplica { node: 2, source: 1 }];
+    assert_eq!(plan(three, &seen).unwrap().steps, todo);
+}
+
+#[test]
+fn a_cluster_stays_with_its_kind_of_replication() {
+    let refused = |wanted: Wanted, node: NodeSeen, word: &str| {
+        let error = plan(wanted, &world(vec![node, replica_of(1)])).unwrap_err().to_string();
+        assert!(error.contains(word), "{error}");
+    };
+    let file = Wanted { replication: Replication::File, ..WANTED };
+    refused(file, primary(), "with GTIDs. Write replication = \"gtid\"");
+    refused(WANTED, changed(primary(), |s| s.by_position = true), "replication = \"file\"");
+}
+
+#[test]
 fn what_was_given_up_is_copied_whatever_it_holds() {
     let renewing = |nodes| Seen { renewing: vec![2], ..world(nodes) };
     let copied = |donor| [Clone { node: 2, donor }, ConfigureReplica { node: 2, source: 1 }];
@@ -283,4 +353,34 @@ fn the_last_data_there_is_is_not_copied_over() {
     let seen = Seen { renewing: vec![2], ..world(vec![blank(), replica_of(1)]) };
     let error = plan(WANTED, &seen).unwrap_err().to_string();
     assert!(error.contains("no other node holds data"), "{error}");
+}
+
+#[test]
+fn a_snapshot_takes_the_place_of_a_copy_and_of_nothing_else() {
+    let purged = || changed(primary(), |server| server.purged = true);
+    let seen = |first, renewing: &[u32], seeds: &[u32]| Seen {
+        renewing: renewing.to_vec(),
+        seeds: seeds.to_vec(),
+        ..world(vec![first, NodeSeen::default()])
+    };
+    let seeded = [
+        Seed(2),
+        CreateContainer(2),
+        StartContainer(2),
+        WaitHealthy(2),
+        InstallSemiSync(2),
+        ConfigureReplica { node: 2, source: 1 },
+    ];
+    check(&seen(purged(), &[], &[2]), &seeded);
+    check(&seen(purged(), &[2], &[2]), &seeded);
+    check(&seen(primary(), &[2], &[2]), &seeded);
+    let first = |seen: &Seen| plan(WANTED, seen).unwrap().steps[0];
+    // The binary logs give all, no snapshot fits, or there is data already.
+    assert_eq!(first(&seen(primary(), &[], &[2])), CreateVolume(2));
+    assert_eq!(first(&seen(purged(), &[], &[])), CreateVolume(2));
+    let there = Seen { seeds: vec![2], renewing: vec![2], ..world(vec![purged(), blank()]) };
+    assert!(plan(WANTED, &there).unwrap().steps.contains(&Clone { node: 2, donor: 1 }));
+    // Without a primary that answers, nothing tells whether it fits.
+    let silent = NodeSeen { server: None, ..primary() };
+    assert_eq!(first(&seen(silent, &[], &[2])), CreateVolume(2));
 }

@@ -49,6 +49,8 @@ pub struct RunRequest<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Started {
     pub copy: CopyView,
+    /// Root's.
+    pub password: Secret,
     /// For `mysql --defaults-extra-file=`: where it is, root and its password.
     pub options: PathBuf,
 }
@@ -70,7 +72,7 @@ pub async fn run(
         Some(ttl) => Some(time::after(now, ttl).ok_or(SnapshotError::TimeToLive)?),
         None => None,
     };
-    let engine = Engine::connect(cluster.docker_host.as_deref()).await?;
+    let engine = Engine::connect(cluster).await?;
     let snapshots = super::snapshots(&engine, &cluster.name).await?;
     let snapshot = find(snapshots, request.snapshot)?;
     progress.begin(&format!("make a container of {}", snapshot.image));
@@ -94,7 +96,7 @@ pub async fn stop(
     state_dir: &Path,
     name: &str,
 ) -> Result<(), ClusterError> {
-    let engine = Engine::connect(cluster.docker_host.as_deref()).await?;
+    let engine = Engine::connect(cluster).await?;
     let copies = all(&engine, &cluster.name).await?;
     if !copies.iter().any(|copy| copy.name == name) {
         let there = names(copies.iter().map(|copy| copy.name.as_str()));
@@ -112,7 +114,7 @@ pub async fn remove_expired(
     state_dir: &Path,
     now: SystemTime,
 ) -> Result<Vec<String>, ClusterError> {
-    let engine = Engine::connect(cluster.docker_host.as_deref()).await?;
+    let engine = Engine::connect(cluster).await?;
     let now = time::rfc3339(now);
     let mut removed = Vec::new();
     for copy in all(&engine, &cluster.name).await? {
@@ -157,7 +159,9 @@ pub(in crate::cluster) async fn containers(
     cluster: &str,
 ) -> Result<Vec<String>, ClusterError> {
     let mut found = engine.containers_labelled(cluster, spec::KIND_COPY).await?;
-    found.extend(engine.containers_labelled(cluster, spec::KIND_TAKING).await?);
+    for kind in [spec::KIND_TAKING, spec::KIND_SEEDING] {
+        found.extend(engine.containers_labelled(cluster, kind).await?);
+    }
     let mut names: Vec<String> = found.into_iter().map(|container| container.name).collect();
     names.sort();
     Ok(names)
@@ -218,7 +222,7 @@ async fn start(
     let container = spec::copy_name(&cluster.name, name);
     progress.begin(&format!("start {container}"));
     let password = state::password()?;
-    take::put(engine, &container, spec::INIT_FILE, &spec::init_sql(&password)).await?;
+    take::put(engine, &container, spec::INIT_FILE, &spec::init_sql(&password, "%")).await?;
     if let Made::Taken(cause) = engine.start_layer(&container).await? {
         return Err(SnapshotError::PortTaken { port: port.unwrap_or(0), cause }.into());
     }
@@ -238,7 +242,7 @@ async fn start(
             name: name.to_owned(),
             there: "it was removed meanwhile".to_owned(),
         })?;
-    Ok(Started { copy, options })
+    Ok(Started { copy, password, options })
 }
 
 async fn discard(

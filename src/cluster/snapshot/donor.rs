@@ -57,6 +57,7 @@ mod tests {
             applier: applier.to_owned(),
             behind,
             error: String::new(),
+            member: None,
         });
         node_view(number, role, replication)
     }

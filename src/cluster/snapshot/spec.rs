@@ -5,6 +5,7 @@
 //! | `dev.weir.kind` | all | which of the three it is |
 //! | `dev.weir.snapshot` | all | the snapshot's name |
 //! | `dev.weir.gtid`, `.version`, `.created`, `.from`, `.bytes` | image | where and when it was taken |
+//! | `dev.weir.seeds` | image | "yes" where a node can be made of it |
 //! | `dev.weir.copy`, `.started`, `.expires` | copy | its name, its time |
 //!
 //! An image hands its labels on to containers made of it; those of a container come before them.
@@ -14,7 +15,7 @@ use std::collections::HashMap;
 use crate::cluster::docker::LayerSpec;
 use crate::cluster::node::{self, LABEL_CLUSTER, ROOT_PASSWORD_FILE};
 use crate::cluster::subnet::Subnet;
-use crate::config::{Cluster, Secret};
+use crate::config::{Cluster, Secret, mysqld_argument};
 
 use super::error::SnapshotError;
 
@@ -25,6 +26,7 @@ pub(super) const LABEL_VERSION: &str = "dev.weir.version";
 pub(super) const LABEL_CREATED: &str = "dev.weir.created";
 pub(super) const LABEL_FROM: &str = "dev.weir.from";
 pub(super) const LABEL_BYTES: &str = "dev.weir.bytes";
+pub(super) const LABEL_SEEDS: &str = "dev.weir.seeds";
 pub(super) const LABEL_COPY: &str = "dev.weir.copy";
 pub(super) const LABEL_STARTED: &str = "dev.weir.started";
 pub(super) const LABEL_EXPIRES: &str = "dev.weir.expires";
@@ -32,6 +34,8 @@ pub(super) const LABEL_EXPIRES: &str = "dev.weir.expires";
 /// The container that takes a snapshot; what is left of one when nobody takes any is thrown away.
 pub(super) const KIND_TAKING: (&str, &str) = (LABEL_KIND, "taking");
 pub(super) const KIND_SNAPSHOT: (&str, &str) = (LABEL_KIND, "snapshot");
+/// The container that fills a node's volume.
+pub(super) const KIND_SEEDING: (&str, &str) = (LABEL_KIND, "seeding");
 pub(super) const KIND_COPY: (&str, &str) = (LABEL_KIND, "copy");
 
 /// Beside the directory that images declare as a volume, for a volume would not be committed.
@@ -42,7 +46,7 @@ const MAX_NAME_CHARS: usize = 64;
 const MAX_CONNECTIONS: u32 = 1_000;
 /// Each copy writes its redo log anew; a small one keeps its layer small.
 const REDO_LOG_BYTES: u64 = 32 << 20;
-/// Of the server that takes a snapshot; it replicates with nobody.
+/// Of the server that takes a snapshot, or fills a volume; it replicates with nobody.
 const TAKING_SERVER_ID: u32 = u32::MAX;
 
 /// Checks the name of a snapshot or a copy: it becomes part of an image's tag, a container's name and a
@@ -73,6 +77,10 @@ pub(super) fn taking_name(cluster: &str) -> String {
     format!("{cluster}.snapshot")
 }
 
+pub(super) fn seeding_name(cluster: &str) -> String {
+    format!("{cluster}.seeding")
+}
+
 /// "weir.copy.nightly-1"
 pub(super) fn copy_name(cluster: &str, copy: &str) -> String {
     format!("{cluster}.copy.{copy}")
@@ -93,6 +101,25 @@ pub(super) fn taking(cluster: &Cluster, image: &str, subnet: Subnet, snapshot: &
         labels: labels(&cluster.name, KIND_TAKING, snapshot),
         network: Some(node::network_name(&cluster.name)),
         port: None,
+        volume: None,
+        health: None,
+    }
+}
+
+/// The container that fills `volume` with a snapshot's data and makes it a node's: by today's options, so that data
+/// that does not fit them is found out here. Nobody but root may write to it.
+pub(super) fn seeding(cluster: &Cluster, snapshot: &str, image: &str, volume: &str) -> LayerSpec {
+    let mut words = command(cluster);
+    words.extend([format!("--init-file=/{INIT_FILE}"), "--read-only=ON".to_owned()]);
+    LayerSpec {
+        name: seeding_name(&cluster.name),
+        image: image.to_owned(),
+        command: words,
+        environment: Vec::new(),
+        labels: labels(&cluster.name, KIND_SEEDING, snapshot),
+        network: Some(node::network_name(&cluster.name)),
+        port: None,
+        volume: Some((volume.to_owned(), format!("/{DATA_DIR}"))),
         health: None,
     }
 }
@@ -121,6 +148,7 @@ pub(super) fn copy(
         labels,
         network: None,
         port: None,
+        volume: None,
         health: Some(node::health_check()),
     }
 }
@@ -132,6 +160,7 @@ pub(super) fn image_labels(
     created: &str,
     from: &str,
     bytes: u64,
+    seeds: bool,
 ) -> HashMap<String, String> {
     let (kind, snapshot) = KIND_SNAPSHOT;
     HashMap::from([
@@ -141,19 +170,20 @@ pub(super) fn image_labels(
         (LABEL_CREATED.to_owned(), created.to_owned()),
         (LABEL_FROM.to_owned(), from.to_owned()),
         (LABEL_BYTES.to_owned(), bytes.to_string()),
+        (LABEL_SEEDS.to_owned(), if seeds { "yes" } else { "no" }.to_owned()),
     ])
 }
 
-/// What a copy does at its first start, one statement a line: root's password, and root from anywhere,
-/// for the addresses that the snapshot knew are not those of the copy.
-pub(super) fn init_sql(password: &Secret) -> String {
+/// What a copy does at its first start, one statement a line: root's password, and root from `host` ("%" for
+/// anywhere), for the addresses that the snapshot knew are not there any more.
+pub(super) fn init_sql(password: &Secret, host: &str) -> String {
     // Letters and digits only, so there is nothing to quote.
     let password = password.expose();
     format!(
         "ALTER USER IF EXISTS 'root'@'localhost' IDENTIFIED BY '{password}' ACCOUNT UNLOCK;\n\
-         CREATE USER IF NOT EXISTS 'root'@'%';\n\
-         ALTER USER 'root'@'%' IDENTIFIED BY '{password}' ACCOUNT UNLOCK;\n\
-         GRANT ALL ON *.* TO 'root'@'%' WITH GRANT OPTION;\n"
+         CREATE USER IF NOT EXISTS 'root'@'{host}';\n\
+         ALTER USER 'root'@'{host}' IDENTIFIED BY '{password}' ACCOUNT UNLOCK;\n\
+         GRANT ALL ON *.* TO 'root'@'{host}' WITH GRANT OPTION;\n"
     )
 }
 
@@ -178,10 +208,8 @@ fn command(cluster: &Cluster) -> Vec<String> {
         "--innodb-buffer-pool-load-at-startup=OFF".to_owned(),
         "--loose-mysqlx=OFF".to_owned(),
     ];
-    words.extend(cluster.options.iter().map(|(key, value)| match value.as_str() {
-        "" => format!("--{key}"),
-        value => format!("--{key}={value}"),
-    }));
+    let file = cluster.option_file.iter().flat_map(|file| &file.options);
+    words.extend(file.chain(&cluster.options).map(mysqld_argument));
     words.extend([
         format!("--datadir=/{DATA_DIR}"),
         format!("--server-id={TAKING_SERVER_ID}"),
@@ -191,6 +219,7 @@ fn command(cluster: &Cluster) -> Vec<String> {
         "--enforce-gtid-consistency=ON".to_owned(),
         // The data comes with the settings of its own replication, until they are cleared.
         "--skip-replica-start=ON".to_owned(),
+        "--loose-group-replication-start-on-boot=OFF".to_owned(),
         "--event-scheduler=OFF".to_owned(),
         "--skip-name-resolve=ON".to_owned(),
     ]);
@@ -246,7 +275,7 @@ mod tests {
 
     #[test]
     fn the_init_file_is_one_statement_a_line() {
-        let sql = init_sql(&Secret::new("abc123".to_owned()));
+        let sql = init_sql(&Secret::new("abc123".to_owned()), "172.20.0.0/255.255.0.0");
         assert!(sql.lines().all(|line| line.ends_with(';') && line.matches(';').count() == 1));
         assert_eq!(sql.matches("'abc123'").count(), 2);
     }

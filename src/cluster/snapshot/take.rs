@@ -9,11 +9,12 @@ use crate::cluster::accounts::{self, ROOT};
 use crate::cluster::archive;
 use crate::cluster::docker::{Engine, LayerSpec, Made};
 use crate::cluster::error::ClusterError;
+use crate::cluster::lease::Right;
 use crate::cluster::node::{self, LABEL_CLUSTER, MYSQL_PORT, MYSQL_UID, ROOT_PASSWORD_FILE};
 use crate::cluster::progress::Progress;
 use crate::cluster::server;
 use crate::cluster::sql::{self, Client};
-use crate::cluster::state::{self, Lock};
+use crate::cluster::state;
 use crate::cluster::view::NodeView;
 use crate::cluster::world::World;
 use crate::config::Secret;
@@ -68,7 +69,7 @@ pub(super) async fn take(
     progress.end();
 
     progress.begin("take out what belongs to the cluster");
-    let (gtid, version) = clean(&mut client).await?;
+    let cleaned = clean(&mut client, &source.inside).await?;
     client.close().await;
     engine.stop(name).await?;
     blank_files(engine, name).await?;
@@ -78,7 +79,8 @@ pub(super) async fn take(
     progress.begin(&format!("make image {repository}:{snapshot}"));
     let bytes = engine.layer_bytes(name).await?;
     progress.detail(&format!("{} MB", bytes / 1_000_000));
-    let labels = spec::image_labels(&gtid, &version, created, &donor.name, bytes);
+    let Cleaned { gtid, version, seeds } = cleaned;
+    let labels = spec::image_labels(&gtid, &version, created, &donor.name, bytes, seeds);
     engine.commit(name, &repository, snapshot, labels).await?;
     progress.end();
     Ok(())
@@ -89,6 +91,8 @@ struct Source {
     has_tls: bool,
     /// Name and file.
     plugins: Vec<(String, String)>,
+    /// Where Weir's own accounts come from, as MySQL names it.
+    inside: String,
 }
 
 /// Loads the clone plugin, which stays for the next snapshot: nothing else is ever changed on a node.
@@ -99,13 +103,14 @@ async fn ready_donor(world: &World, donor: &NodeView) -> Result<Source, ClusterE
     let mut client = world.root_now(number).await?;
     if !plugins(&mut client).await?.iter().any(|(name, _)| name == "clone") {
         // While super_read_only is off, nobody else may be moving roles.
-        let _lock = Lock::wait(&world.state_dir, &world.cluster.name).await?;
-        install_clone(&mut client).await?;
+        let right = Right::wait(&world.cluster, &world.state_dir).await?;
+        right.during(install_clone(&mut client)).await?;
     }
     let plugins = plugins(&mut client).await?;
     let has_tls = server::has_tls(&mut client).await?;
     client.close().await;
-    Ok(Source { has_tls, plugins })
+    let inside = world.subnet().map(|subnet| subnet.account_host()).unwrap_or_default();
+    Ok(Source { has_tls, plugins, inside })
 }
 
 /// Without a GTID, and without making writable what is not.
@@ -249,10 +254,17 @@ async fn check_cloned(client: &mut Client, donor: &NodeView) -> Result<(), Clust
     Err(SnapshotError::Clone { from: donor.name.clone(), cause: state }.into())
 }
 
+/// What the data is without what belonged to the cluster.
+struct Cleaned {
+    gtid: String,
+    version: String,
+    /// No account was taken out that a node would lack: all of them were Weir's own.
+    seeds: bool,
+}
+
 /// Makes it a server of nobody: without the settings of replication, Weir's accounts and root's
-/// password. What was persisted by SET PERSIST is in a file, which a clone does not bring along. Gives
-/// its position and version.
-async fn clean(client: &mut Client) -> Result<(String, String), ClusterError> {
+/// password. What was persisted by SET PERSIST is in a file, which a clone does not bring along.
+async fn clean(client: &mut Client, inside: &str) -> Result<Cleaned, ClusterError> {
     let doing = "taking out what belongs to the cluster";
     client.run("RESET REPLICA ALL", doing).await?;
     // Nobody knows it: each copy gets one of its own.
@@ -263,15 +275,17 @@ async fn clean(client: &mut Client) -> Result<(String, String), ClusterError> {
     let query = "SELECT user, host FROM mysql.user WHERE user LIKE 'weir\\\\_%' OR (user = 'root' AND host <> \
                  'localhost') ORDER BY CONCAT(user, '@', host) = CURRENT_USER()";
     let rows = client.rows(query, doing).await?;
+    let mut seeds = true;
     for row in &rows {
         if let (Some(user), Some(host)) = (sql::text_at(row, 0), sql::text_at(row, 1)) {
+            seeds &= accounts::OWN.contains(&user.as_str()) && host == inside;
             let account = format!("{}@{}", accounts::string(&user), accounts::string(&host));
             client.run(&format!("DROP USER IF EXISTS {account}"), doing).await?;
         }
     }
     let gtid = client.value("SELECT @@global.gtid_executed", doing).await?.unwrap_or_default();
     let version = client.value("SELECT @@version", doing).await?.unwrap_or_default();
-    Ok((gtid.split_whitespace().collect(), version))
+    Ok(Cleaned { gtid: gtid.split_whitespace().collect(), version, seeds })
 }
 
 /// Empties two files of the stopped server: the first password, and the uuid, so that each copy gives

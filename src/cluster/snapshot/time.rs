@@ -3,6 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 const SECONDS_A_DAY: u64 = 86_400;
+/// The longest time to live of a copy.
+const MAX_TTL: Duration = Duration::from_secs(10 * 365 * SECONDS_A_DAY);
 
 /// "2026-11-21T13:44:06Z"
 pub(super) fn rfc3339(time: SystemTime) -> String {
@@ -21,6 +23,31 @@ pub(super) fn after(now: SystemTime, ttl: Duration) -> Option<String> {
     let end = now.checked_add(ttl)?;
     // Years of five digits would no longer sort.
     Some(rfc3339(end)).filter(|text| text.len() == "2026-11-21T13:44:06Z".len())
+}
+
+/// "90s", "30m", "2h", "7d"
+///
+/// # Errors
+/// It is none of them, or not between a second and the longest that is allowed; in words.
+pub fn time_to_live(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no time: write a number and s, m, h or d, as 2h");
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let seconds = match text.strip_prefix(digits) {
+        Some("s") => 1,
+        Some("m") => 60,
+        Some("h") => 3_600,
+        Some("d") => SECONDS_A_DAY,
+        _ => return Err(wrong()),
+    };
+    let count: u64 = digits.parse().map_err(|_not_a_number| wrong())?;
+    let time = Duration::from_secs(count.saturating_mul(seconds));
+    if time.is_zero() || time > MAX_TTL {
+        return Err(format!(
+            "{text:?} is not between 1s and {}d",
+            MAX_TTL.as_secs() / SECONDS_A_DAY
+        ));
+    }
+    Ok(time)
 }
 
 /// Year, month, day and hour, minute, second in UTC, by the civil calendar
@@ -63,6 +90,18 @@ mod tests {
             assert_eq!(rfc3339(at(seconds)), text);
         }
         assert_eq!(as_name(at(951_782_399)), "20000228-235959");
+    }
+
+    #[test]
+    fn times_to_live() {
+        for (text, seconds) in [("90s", 90), ("30m", 1_800), ("2h", 7_200), ("7d", 604_800)] {
+            assert_eq!(time_to_live(text), Ok(Duration::from_secs(seconds)));
+        }
+        for text in
+            ["", "2", "h", "2x", "-1h", "2 h", "0s", "4000d", "99999999999999999999d", "2h30m"]
+        {
+            assert!(time_to_live(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -76,5 +76,5 @@ async fn attempt(
     let Some(address) = engine.published(container).await? else {
         return Ok(Err(NoLogin::Unreachable("it does not run".to_owned())));
     };
-    Ok(Client::connect(Login { node: container, address, user: ROOT, password }).await)
+    Ok(Client::connect(Login { node: container, address, user: ROOT, password, tls: false }).await)
 }

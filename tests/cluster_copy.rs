@@ -1,0 +1,395 @@
+//! Copies without the clone plugin, and clusters without GTIDs, on a real Docker Engine with real servers.
+//!
+//! Needs an engine and the image (`make test` sees to both). Every test has a cluster name and ports of
+//! its own and removes what it made, also when it fails.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is the test's failure")]
+
+use std::ops::{Deref, DerefMut};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{Conn, OptsBuilder};
+use tokio::sync::Notify;
+use weir::cluster::{self, Change, ClusterError, ClusterView, NodeView, Progress, Silent, Step};
+use weir::config::{Copying, Replication};
+use weir::topology::Role;
+
+#[path = "support/managed.rs"]
+#[expect(dead_code, reason = "connections here are made by number, and progress is recorded")]
+mod managed;
+#[path = "support/ports.rs"]
+mod ports;
+
+/// The shared one, copied by dumps.
+struct Fixture(managed::Fixture);
+
+impl Deref for Fixture {
+    type Target = managed::Fixture;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for Fixture {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
+
+impl Fixture {
+    fn new(test: &str, replicas: u32) -> Self {
+        let mut base = managed::Fixture::new(test, replicas);
+        base.wanted.copy = Copying::Dump;
+        Self(base)
+    }
+
+    async fn up(&self, progress: &dyn Progress) -> Result<ClusterView, ClusterError> {
+        cluster::up(&self.wanted, self.state_dir(), progress).await
+    }
+
+    async fn root(&self, number: u32) -> Conn {
+        let port = self.wanted.port_base + u16::try_from(number).unwrap() - 1;
+        connect(port, "root", self.state().root.expose()).await.unwrap()
+    }
+
+    /// Every node has the same, once it has what the primary has.
+    async fn check_same(&self, view: &ClusterView) {
+        let primary = view.nodes.iter().find(|node| node.role == Role::Primary).unwrap();
+        let mut all = Vec::new();
+        for node in &view.nodes {
+            let mut root = self.root(number(node)).await;
+            if node.name != primary.name {
+                self.wait_for_marker(&mut root, primary).await;
+            }
+            all.push((&node.name, content(&mut root).await));
+        }
+        let (first, expected) = all.first().unwrap();
+        for (name, content) in &all {
+            assert_eq!(content, expected, "{name} and {first}");
+        }
+    }
+
+    /// Until a row that is written now has arrived.
+    async fn wait_for_marker(&self, replica: &mut Conn, primary: &NodeView) {
+        let mut root = self.root(number(primary)).await;
+        for statement in [
+            "CREATE TABLE IF NOT EXISTS app_data.marker (v INT AUTO_INCREMENT PRIMARY KEY)",
+            "INSERT INTO app_data.marker VALUES ()",
+        ] {
+            root.query_drop(statement).await.unwrap();
+        }
+        let last = "SELECT COALESCE(MAX(v), 0) FROM app_data.marker";
+        let wanted: Option<u32> = root.query_first(last).await.unwrap();
+        for _ in 0..200 {
+            // The table itself may be yet to come.
+            if replica.query_first::<u32, _>(last).await.is_ok_and(|has| has == wanted) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("the row {wanted:?} of {} does not arrive", primary.name);
+    }
+}
+
+fn number(node: &NodeView) -> u32 {
+    node.name.rsplit('-').next().unwrap().parse().unwrap()
+}
+
+async fn connect(port: u16, user: &str, password: &str) -> Result<Conn, mysql_async::Error> {
+    let options = OptsBuilder::default()
+        .ip_or_hostname("127.0.0.1")
+        .tcp_port(port)
+        .user(Some(user))
+        .pass(Some(password))
+        .prefer_socket(false);
+    Conn::new(options).await
+}
+
+/// Checksums of all tables and accounts, and all definitions.
+async fn content(root: &mut Conn) -> Vec<String> {
+    let tables: Vec<String> = root
+        .query(
+            "SELECT CONCAT('`', table_schema, '`.`', table_name, '`') FROM information_schema.tables WHERE \
+             table_type = 'BASE TABLE' AND (table_schema NOT IN ('mysql', 'sys', 'performance_schema', \
+             'information_schema') OR (table_schema = 'mysql' AND table_name IN ('user', 'db', 'tables_priv', \
+             'columns_priv', 'procs_priv', 'proxies_priv', 'role_edges', 'default_roles', 'global_grants', \
+             'password_history'))) AND table_name NOT IN ('flow', 'marker') ORDER BY 1",
+        )
+        .await
+        .unwrap();
+    let sums: Vec<(String, Option<u64>)> =
+        root.query(format!("CHECKSUM TABLE {}", tables.join(", "))).await.unwrap();
+    let mut all: Vec<String> = sums.iter().map(|sum| format!("{sum:?}")).collect();
+    for table in &tables {
+        let shown: Option<(String, String)> =
+            root.query_first(format!("SHOW CREATE TABLE {table}")).await.unwrap();
+        // The next number may be ahead by what was rolled back.
+        let definition = shown.unwrap().1;
+        all.push(definition.split(" AUTO_INCREMENT=").next().unwrap().to_owned());
+    }
+    for query in [
+        "SELECT CONCAT_WS('|', routine_schema, routine_name, sql_mode, routine_definition, security_type, \
+         collation_connection, database_collation, definer) FROM information_schema.routines WHERE \
+         routine_schema <> 'sys' ORDER BY 1",
+        "SELECT CONCAT_WS('|', trigger_schema, trigger_name, action_order, action_statement, sql_mode, \
+         definer) FROM information_schema.triggers WHERE trigger_schema <> 'sys' ORDER BY 1",
+        "SELECT CONCAT_WS('|', event_schema, event_name, event_definition, interval_value, time_zone, definer) \
+         FROM information_schema.events ORDER BY 1",
+        "SELECT CONCAT_WS('|', table_schema, table_name, view_definition, security_type, definer) FROM \
+         information_schema.views WHERE table_schema <> 'sys' ORDER BY 1",
+        "SELECT CONCAT_WS('|', schema_name, default_collation_name) FROM information_schema.schemata ORDER BY 1",
+        "SELECT CONCAT(@@global.event_scheduler, @@global.max_allowed_packet)",
+    ] {
+        let rows: Vec<String> = root.query(query).await.unwrap();
+        assert!(!rows.is_empty(), "{query}");
+        all.extend(rows);
+    }
+    all
+}
+
+/// Stops nothing; tells when rows are being copied.
+#[derive(Default)]
+struct Recorder {
+    steps: Mutex<Vec<Step>>,
+    details: Mutex<Vec<String>>,
+    notes: Mutex<Vec<String>>,
+    rows: Notify,
+}
+
+impl Progress for Recorder {
+    fn begin(&self, _text: &str) {}
+    fn end(&self) {}
+
+    fn note(&self, text: &str) {
+        self.notes.lock().unwrap().push(text.to_owned());
+    }
+
+    fn detail(&self, text: &str) {
+        self.details.lock().unwrap().push(text.to_owned());
+        if text.starts_with("rows: ") {
+            self.rows.notify_one();
+        }
+    }
+
+    fn allow(&self, step: Step) -> bool {
+        self.steps.lock().unwrap().push(step);
+        true
+    }
+}
+
+/// Inserts rows on the primary as fast as they are acknowledged, one number each, until it is told to end.
+struct Writer {
+    stop: Arc<AtomicBool>,
+    task: tokio::task::JoinHandle<Vec<u32>>,
+}
+
+impl Writer {
+    /// Goes to whichever of the first `nodes` nodes takes writes.
+    fn start(fixture: &Fixture, nodes: u16) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (ending, base) = (Arc::clone(&stop), fixture.wanted.port_base);
+        let password = fixture.state().application.expose().to_owned();
+        let task = tokio::spawn(async move {
+            let (mut acknowledged, mut number) = (Vec::new(), 0);
+            for port in (base..base + nodes).cycle() {
+                if ending.load(Ordering::Relaxed) {
+                    break;
+                }
+                let Ok(mut conn) = connect(port, "app", &password).await else {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    continue;
+                };
+                while !ending.load(Ordering::Relaxed) {
+                    number += 1;
+                    let insert = format!("INSERT INTO app_data.flow VALUES ({number})");
+                    // An error leaves open whether the row is there; its number is not used again.
+                    if conn.query_drop(insert).await.is_err() {
+                        break;
+                    }
+                    acknowledged.push(number);
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+            }
+            acknowledged
+        });
+        Self { stop, task }
+    }
+
+    async fn end(self) -> Vec<u32> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.task.await.unwrap()
+    }
+}
+
+/// Whether every node has every acknowledged row; `check_same` was called since the last one.
+async fn check_rows(fixture: &Fixture, view: &ClusterView, acknowledged: &[u32]) {
+    assert!(acknowledged.len() > 100, "{}", acknowledged.len());
+    for node in &view.nodes {
+        let mut root = fixture.root(number(node)).await;
+        let rows: Vec<u32> = root.query("SELECT v FROM app_data.flow ORDER BY v").await.unwrap();
+        let lost: Vec<&u32> =
+            acknowledged.iter().filter(|v| rows.binary_search(v).is_err()).collect();
+        assert!(lost.is_empty(), "{} lacks {lost:?}", node.name);
+        let locked: Option<u32> = root.query_first("SELECT @@super_read_only").await.unwrap();
+        assert_eq!(locked == Some(0), node.role == Role::Primary, "{}", node.name);
+    }
+}
+
+/// What is hard to copy.
+const DATA: &str = include_str!("support/hard_to_copy.sql");
+
+async fn fill(fixture: &Fixture) {
+    let mut root = fixture.root(1).await;
+    for statement in DATA.split_terminator(";\n") {
+        if let Err(error) = root.query_drop(statement).await {
+            panic!("{statement}: {error}");
+        }
+    }
+    for statement in ["FLUSH BINARY LOGS", "DO SLEEP(1)", "PURGE BINARY LOGS BEFORE NOW()"] {
+        root.query_drop(statement).await.unwrap();
+    }
+}
+
+/// Takes the plugin's file out of a node's container.
+async fn without_plugin(name: &str, root: &mut Conn) {
+    let directory: Option<String> = root.query_first("SELECT @@plugin_dir").await.unwrap();
+    let file = format!("{}/mysql_clone.so", directory.unwrap());
+    let removed = Command::new("docker").args(["exec", name, "rm", &file]).output().unwrap();
+    assert!(removed.status.success(), "{removed:?}");
+}
+
+#[tokio::test]
+async fn a_dump_makes_a_replica_under_writes() {
+    let mut fixture = Fixture::new("dump", 0);
+    fixture.up(&Silent).await.unwrap();
+    fill(&fixture).await;
+    let writer = Writer::start(&fixture, 1);
+
+    // Cut off while rows come in.
+    fixture.wanted.replicas = 1;
+    let recorder = Recorder::default();
+    tokio::select! {
+        done = fixture.up(&recorder) => panic!("{:?}", done.map(|_| ())),
+        () = recorder.rows.notified() => {}
+    }
+    assert_eq!(fixture.state().renewing, [2]);
+    let mut half = fixture.root(2).await;
+    let tables: Option<u32> = half
+        .query_first(
+            "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = 'app_data'",
+        )
+        .await
+        .unwrap();
+    assert_ne!(tables, Some(0));
+
+    // The same again, and this time to the end.
+    let recorder = Recorder::default();
+    let view = fixture.up(&recorder).await.unwrap();
+    assert!(recorder.steps.lock().unwrap().contains(&Step::Clone { node: 2, donor: 1 }));
+    assert_eq!(view.problems, Vec::<String>::new());
+    assert_eq!(fixture.state().renewing, Vec::<u32>::new());
+    {
+        let details = recorder.details.lock().unwrap();
+        assert!(details.iter().any(|text| text.contains(" MB")), "{details:?}");
+    }
+    fixture.check_same(&view).await;
+    let mut reporter = connect(fixture.wanted.port_base + 1, "reporter", "Rep0rt's").await.unwrap();
+    let twice: Option<u32> = reporter.query_first("SELECT app_data.twice(21)").await.unwrap();
+    assert_eq!(twice, Some(42));
+    reporter.query_drop("SELECT v FROM app_data.flow LIMIT 1").await.unwrap();
+
+    // Because a plugin is missing; from a replica, whose applier stands still for a moment.
+    let name = fixture.name(2);
+    without_plugin(&name, &mut fixture.root(2).await).await;
+    (fixture.wanted.replicas, fixture.wanted.copy) = (2, Copying::Clone);
+    let refused = fixture.up(&Silent).await.unwrap_err();
+    assert!(matches!(&refused, ClusterError::NoClonePlugin { lacks, .. } if *lacks == name));
+    fixture.wanted.copy = Copying::Auto;
+    let recorder = Recorder::default();
+    fixture.up(&recorder).await.unwrap();
+    assert!(recorder.steps.lock().unwrap().contains(&Step::Clone { node: 3, donor: 2 }));
+    {
+        let notes = recorder.notes.lock().unwrap();
+        assert!(notes.iter().any(|text| text.contains("has no clone plugin")), "{notes:?}");
+    }
+    // Over data that was given up.
+    let change = Change::Reclone;
+    let view = cluster::change(&fixture.wanted, fixture.state_dir(), change, &name, &Silent).await;
+    let view = view.unwrap();
+    assert_eq!(view.problems, Vec::<String>::new());
+    let acknowledged = writer.end().await;
+    fixture.check_same(&view).await;
+    check_rows(&fixture, &view, &acknowledged).await;
+}
+
+#[tokio::test]
+async fn a_cluster_without_gtids() {
+    let mut fixture = Fixture::new("file", 1);
+    (fixture.wanted.replication, fixture.wanted.copy) = (Replication::File, Copying::Auto);
+    let recorder = Recorder::default();
+    fixture.up(&recorder).await.unwrap();
+    assert!(recorder.steps.lock().unwrap().contains(&Step::Clone { node: 2, donor: 1 }));
+    let mut root = fixture.root(1).await;
+    let mode: Option<String> = root.query_first("SELECT @@global.gtid_mode").await.unwrap();
+    assert_eq!(mode.as_deref(), Some("OFF"));
+    for statement in [
+        "CREATE TABLE app_data.flow (v INT UNSIGNED PRIMARY KEY)",
+        "CREATE TABLE app_data.old (v INT)",
+        "INSERT INTO app_data.old VALUES (1), (1), (2)",
+        "CREATE VIEW app_data.seen AS SELECT v FROM app_data.old",
+        "CREATE PROCEDURE app_data.nothing () DO 0",
+        "CREATE TRIGGER app_data.follow BEFORE INSERT ON app_data.old FOR EACH ROW SET NEW.v = NEW.v + 1",
+        "CREATE EVENT app_data.never ON SCHEDULE EVERY 1 YEAR STARTS '2035-01-01' DO DO 0",
+    ] {
+        root.query_drop(statement).await.unwrap();
+    }
+    let writer = Writer::start(&fixture, 3);
+
+    // Once by the plugin, once by a dump: each tells the place in the primary's log.
+    (fixture.wanted.replicas, fixture.wanted.copy) = (2, Copying::Dump);
+    let recorder = Recorder::default();
+    let view = fixture.up(&recorder).await.unwrap();
+    assert!(recorder.steps.lock().unwrap().contains(&Step::Clone { node: 3, donor: 1 }));
+    assert_eq!(view.problems, Vec::<String>::new());
+    let behind = view.nodes[2].replication.as_ref().unwrap().behind;
+    assert_eq!(behind, None, "transactions cannot be counted");
+    fixture.check_same(&view).await;
+
+    // There and back again: each time the others go on at a place in another log.
+    for to in [3, 1] {
+        let name = fixture.name(to);
+        let dir = fixture.state_dir();
+        let moved = cluster::switchover_alone(&fixture.wanted, dir, Some(&name), &Silent).await;
+        assert_eq!(moved.unwrap().to, name);
+        let view = cluster::observe(&fixture.wanted, dir).await.unwrap();
+        assert_eq!(view.nodes[usize::try_from(to).unwrap() - 1].role, Role::Primary);
+        fixture.check_same(&view).await;
+    }
+    let acknowledged = writer.end().await;
+    let view = fixture.up(&Silent).await.unwrap();
+    assert_eq!(view.problems, Vec::<String>::new());
+    fixture.check_same(&view).await;
+    check_rows(&fixture, &view, &acknowledged).await;
+
+    // A cluster of one kind does not become one of the other.
+    fixture.wanted.replication = Replication::Gtid;
+    let refused = fixture.up(&Silent).await.unwrap_err().to_string();
+    assert!(refused.contains("replication = \"file\""), "{refused}");
+    fixture.wanted.replication = Replication::File;
+
+    // A replica that lost its place is left to a person, who gives it a new copy.
+    let mut lost = fixture.root(2).await;
+    for statement in ["STOP REPLICA", "RESET REPLICA ALL"] {
+        lost.query_drop(statement).await.unwrap();
+    }
+    let refused = fixture.up(&Silent).await.unwrap_err().to_string();
+    assert!(refused.contains("weir cluster reclone"), "{refused}");
+    let (dir, name) = (fixture.state_dir(), fixture.name(2));
+    let view = cluster::change(&fixture.wanted, dir, Change::Reclone, &name, &Silent).await;
+    fixture.check_same(&view.unwrap()).await;
+}
