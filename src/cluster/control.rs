@@ -29,7 +29,7 @@ use super::state::State;
 use super::stuck;
 use super::traffic::Traffic;
 use super::view;
-use super::world::World;
+use super::world::{LOOK_LIMIT, World};
 
 /// How often the topology is looked at.
 const TICK: Duration = Duration::from_millis(100);
@@ -122,10 +122,12 @@ impl Control {
         let Some(state) = state.filter(|state| !state.down) else { return Ok(None) };
         let world = World::open(&self.wanted(&state), &self.state_dir, state).await?;
         let members = world.members().await?;
-        if let Some(primary) = world.state.primary {
+        // A group looks after its primary itself.
+        if let Some(primary) = world.state.primary.filter(|_| !self.cluster.is_group()) {
+            let asked = Box::pin(stuck::disk(&world, primary));
             // One that does not answer is none that answers and is stuck.
-            let disk = stuck::disk(&world, primary).await.unwrap_or_default();
-            stuck.store(disk.is_some(), Ordering::Relaxed);
+            let asked = tokio::time::timeout(LOOK_LIMIT, asked).await;
+            stuck.store(matches!(asked, Ok(Ok(Some(_)))), Ordering::Relaxed);
         }
         Ok(Some(members.into_iter().map(|number| view::server_of(&world, number)).collect()))
     }
@@ -262,7 +264,8 @@ impl Control {
     /// Takes the steps that `up` would take, but stops at once when the primary falls silent or is stuck.
     async fn mend(&self, memory: &mut Memory) -> Result<(), ClusterError> {
         let Some(mut world) = self.begin().await? else { return Ok(()) };
-        let headless = self.topology.load().primary().is_none();
+        // A group elects by itself.
+        let headless = !self.cluster.is_group() && self.topology.load().primary().is_none();
         let silent = async {
             loop {
                 tokio::time::sleep(TICK).await;

@@ -162,6 +162,12 @@ pub enum ClusterError {
     )]
     NotSettled { rounds: u32, left: String },
 
+    #[error(
+        "{nodes}: root gets in, but no answer comes within {seconds} s, as with a full disk or one that hangs; \
+         `weir cluster status` says more"
+    )]
+    Mute { nodes: String, seconds: u64 },
+
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
 

@@ -21,7 +21,7 @@ use super::replication;
 use super::snapshot;
 use super::sql::NoLogin;
 use super::subnet::Subnet;
-use super::world::{Facts, NodeFacts, World};
+use super::world::{Facts, LOOK_LIMIT, NodeFacts, World};
 use crate::config::{Data, Pull};
 
 /// Look, plan, do: the engine's part and the servers' part are two rounds; the others are for what
@@ -52,6 +52,7 @@ pub(super) async fn reconcile_where(
     wanted: &(dyn Fn(Step) -> bool + Sync),
 ) -> Result<Facts, ClusterError> {
     let mut left = String::new();
+    let mut before = Vec::new();
     for _ in 0..MAX_ROUNDS {
         let facts = Box::pin(world.look()).await?;
         let mut plan = plan::plan(world.wanted(), &facts.seen())?;
@@ -67,12 +68,27 @@ pub(super) async fn reconcile_where(
             .map(|step| step.text(&world.cluster.name))
             .collect::<Vec<_>>()
             .join(", ");
+        let waits = now.iter().all(|step| matches!(step, Step::WaitHealthy(_)));
+        if waits && now == before {
+            return Err(mute(world, &now));
+        }
+        before.clone_from(&now);
         for step in now {
             let done = take(world, step, progress).await;
             done.map_err(|error| group::explain(world, &facts, step, error))?;
         }
     }
     Err(ClusterError::NotSettled { rounds: MAX_ROUNDS, left })
+}
+
+/// They let root in, and then do not answer.
+fn mute(world: &World, waits: &[Step]) -> ClusterError {
+    let names = waits.iter().filter_map(|step| match step {
+        Step::WaitHealthy(number) => Some(world.name(*number)),
+        _ => None,
+    });
+    let nodes = names.collect::<Vec<_>>().join(", ");
+    ClusterError::Mute { nodes, seconds: LOOK_LIMIT.as_secs() }
 }
 
 /// Writes down who the primary is and that the cluster is to run, before anything is done by it.

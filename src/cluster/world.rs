@@ -22,7 +22,7 @@ use super::subnet::Subnet;
 
 /// For all that a server is asked in one look. One that lets root in and then says nothing, as with a full
 /// disk, must not hide the others.
-const LOOK_LIMIT: Duration = Duration::from_secs(10);
+pub(super) const LOOK_LIMIT: Duration = Duration::from_secs(5);
 
 /// The cluster that is wanted, and the means to reach the one that is there.
 #[derive(Debug)]

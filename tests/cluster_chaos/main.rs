@@ -36,15 +36,14 @@ use ground::Ground;
 
 /// What the short form makes, beside what Weir is killed at; other faults of the primary are in
 /// `cluster_moves`.
-const SHORT: [Fault; 5] = [
+const SHORT: [Fault; 4] = [
     Fault::ReplicaRelayLogDamaged,
     Fault::ReplicaWiped,
-    Fault::ReplicaDiskFull,
     Fault::EngineRestarted,
     Fault::PrimaryDiskFull,
 ];
-/// Steps of a failover at which the short form kills Weir: cut off, decided, written down.
-const SHORT_FAILOVER: [usize; 3] = [1, 3, 4];
+/// Steps of a failover at which the short form kills Weir: half fenced, written down.
+const SHORT_FAILOVER: [usize; 2] = [1, 4];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn faults_end_in_a_whole_cluster() {

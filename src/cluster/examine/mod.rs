@@ -23,6 +23,9 @@ use super::world::{Facts, NodeFacts, World};
 
 /// For all questions to one node, the login included.
 const NODE_LIMIT: Duration = Duration::from_secs(10);
+/// Of that, for what the server is asked: one that lets root in and then says nothing must not hide what the
+/// engine tells.
+const ASK_LIMIT: Duration = Duration::from_secs(4);
 /// For the engine to tell how full a disk is.
 const DISK_LIMIT: Duration = Duration::from_secs(5);
 /// The end of a container's log that is looked through.
@@ -118,7 +121,9 @@ async fn examine_node(world: &World, node: &NodeFacts, before: Option<&GtidSet>)
     let status = symptoms.container.as_ref().map(|container| container.status.clone());
     if status.as_deref() == Some("running") {
         symptoms.disk = disk(world, node.number).await;
-        match ask_server(world, node.number, before).await {
+        let asked = Box::pin(ask_server(world, node.number, before));
+        let silence = |_elapsed| Err(format!("it did not answer within {} s", ASK_LIMIT.as_secs()));
+        match tokio::time::timeout(ASK_LIMIT, asked).await.unwrap_or_else(silence) {
             Ok((server, facts)) => (symptoms.server, lag) = (Some(server), facts),
             Err(refusal) => symptoms.refusal = Some(refusal),
         }
