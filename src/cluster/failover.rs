@@ -116,8 +116,9 @@ pub(super) async fn fail_over(
     check_that_nothing_is_elsewhere(world, old, last_seen, &replicas, &unasked)?;
     progress.begin(&format!("cut {} off", world.name(old)));
     world.check().await?;
-    if let Some(victim) = victim {
-        fence(world, &victim).await?;
+    match victim {
+        Some(victim) => fence(world, &victim).await?,
+        None => tracing::debug!("it is out of the network, since it has no container"),
     }
     progress.end();
     // Nothing comes any more: what they have now is all.

@@ -23,6 +23,9 @@ use super::subnet::Subnet;
 /// For all that a server is asked in one look. One that lets root in and then says nothing, as with a full
 /// disk, must not hide the others.
 pub(super) const LOOK_LIMIT: Duration = Duration::from_secs(5);
+/// How long a server that has answered may refuse to.
+const BACK_LIMIT: Duration = Duration::from_secs(10);
+const BACK_POLL: Duration = Duration::from_millis(100);
 
 /// The cluster that is wanted, and the means to reach the one that is there.
 #[derive(Debug)]
@@ -258,14 +261,23 @@ impl World {
         self.login(number, accounts::DONOR, &self.state.donor).await
     }
 
-    /// Logs in as root where the server has answered before: a failure is an error.
+    /// Logs in as root where the server has answered before: a failure that lasts is an error. One that was copied
+    /// to by an earlier Weir goes down with its new data at any moment, and comes back.
     pub(super) async fn root_now(&self, number: u32) -> Result<Client, ClusterError> {
-        self.root(number).await.map_err(|refusal| match refusal {
-            NoLogin::Denied(cause) => self.denied(number, cause),
-            NoLogin::Unreachable(cause) => {
-                ClusterError::Sql { node: self.name(number), doing: "connecting".to_owned(), cause }
+        let started = tokio::time::Instant::now();
+        loop {
+            match self.root(number).await {
+                Ok(client) => return Ok(client),
+                Err(NoLogin::Denied(cause)) => return Err(self.denied(number, cause)),
+                Err(NoLogin::Unreachable(_)) if started.elapsed() < BACK_LIMIT => {
+                    tokio::time::sleep(BACK_POLL).await;
+                }
+                Err(NoLogin::Unreachable(cause)) => {
+                    let doing = "connecting".to_owned();
+                    return Err(ClusterError::Sql { node: self.name(number), doing, cause });
+                }
             }
-        })
+        }
     }
 
     /// The error for a refused root.
