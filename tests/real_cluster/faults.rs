@@ -84,7 +84,10 @@ async fn bounded(test: impl Future<Output = ()>) {
 }
 
 async fn prepared_database(name: &str) -> (Turn, Weir) {
-    let cluster = TestCluster::breakable().await;
+    prepare(TestCluster::breakable().await, name).await
+}
+
+async fn prepare(cluster: Turn, name: &str) -> (Turn, Weir) {
     cluster.fresh_database(name).await;
     let rows: Vec<String> = (1..=20).map(|id| format!("({id}, {})", id * 10)).collect();
     cluster
@@ -270,7 +273,7 @@ async fn a_change_of_roles_is_followed() {
 #[tokio::test]
 async fn a_primary_that_restarts_is_used_again_and_no_write_runs_twice() {
     bounded(async {
-        let (cluster, weir) = prepared_database("fault_primary").await;
+        let (cluster, weir) = prepare(TestCluster::beheadable().await, "fault_primary").await;
         if cluster.containers.is_empty() {
             assert!(direct(), "servers that were there already are not for killing");
             return;

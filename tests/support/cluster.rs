@@ -90,6 +90,16 @@ impl TestCluster {
         Turn { cluster, _turn: turn }
     }
 
+    /// As [`Self::breakable`], for a test that kills the primary: a cluster of its own.
+    pub async fn beheadable() -> Turn {
+        static BEHEADABLE: OnceCell<TestCluster> = OnceCell::const_new();
+        static TURN: Mutex<()> = Mutex::const_new(());
+        let turn = TURN.lock().await;
+        let cluster = BEHEADABLE.get_or_init(|| Self::make("p")).await;
+        cluster.restore().await;
+        Turn { cluster, _turn: turn }
+    }
+
     /// Every container runs, the first server is the primary, the others follow it without delay.
     async fn restore(&self) {
         for server in 0..self.containers.len() {
