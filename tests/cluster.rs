@@ -14,21 +14,13 @@ use mysql_async::prelude::Queryable as _;
 use weir::cluster::{self, ClusterError, ClusterView, NodeView, Silent, State};
 use weir::topology::Role;
 
-#[path = "support/docker.rs"]
-mod docker;
-#[path = "support/managed.rs"]
-mod managed;
-#[path = "support/ports.rs"]
-mod ports;
-#[path = "support/recorder.rs"]
-mod recorder;
-#[path = "support/roles.rs"]
-mod roles;
+#[path = "support/changing.rs"]
+mod changing;
 
-use docker::docker;
-use managed::{Fixture, login};
-use recorder::Recorder;
-use roles::node;
+use changing::docker::docker;
+use changing::managed::{Fixture, login};
+use changing::recorder::Recorder;
+use changing::roles::node;
 
 impl Fixture {
     async fn application(&self, view: &ClusterView, node: &NodeView) -> Conn {

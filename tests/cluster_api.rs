@@ -17,20 +17,14 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 use serde_json::{Value, json};
 
-#[path = "support/docker.rs"]
-mod docker;
-#[path = "support/ports.rs"]
-mod ports;
-#[path = "support/stage.rs"]
+#[path = "support/serving.rs"]
 #[expect(dead_code, reason = "how the cluster is, and its servers, is asked in other ways here")]
-mod stage;
-#[path = "support/wait.rs"]
-mod wait;
+mod serving;
 
-use docker::docker;
-use ports::free_ports;
-use stage::Stage;
-use wait::until;
+use serving::docker::docker;
+use serving::ports::free_ports;
+use serving::stage::Stage;
+use serving::wait::until;
 
 /// How long anything that is waited for may take.
 const LIMIT: Duration = Duration::from_secs(60);

@@ -13,23 +13,16 @@ use weir::cluster::{self, Change, ClusterError, ClusterView, NodeView, Progress,
 use weir::config::{Copying, Replication};
 use weir::topology::Role;
 
-#[path = "support/docker.rs"]
-mod docker;
+#[path = "support/changing.rs"]
+mod changing;
 #[path = "support/flow.rs"]
 mod flow;
-#[path = "support/managed.rs"]
-mod managed;
-#[path = "support/ports.rs"]
-mod ports;
-#[path = "support/recorder.rs"]
-mod recorder;
-#[path = "support/roles.rs"]
-mod roles;
 
-use docker::docker;
+use changing::docker::docker;
+use changing::managed::{Fixture, login};
+use changing::recorder::Recorder;
+use changing::roles::node;
 use flow::{Writer, check_flow};
-use managed::{Fixture, login};
-use recorder::Recorder;
 
 impl Fixture {
     async fn up_told(&self, progress: &dyn Progress) -> Result<ClusterView, ClusterError> {
@@ -54,7 +47,7 @@ impl Fixture {
 
     /// Every node has the same, once it has what the primary has.
     async fn check_same(&self, view: &ClusterView) {
-        let primary = roles::node(view, Role::Primary);
+        let primary = node(view, Role::Primary);
         let mut all = Vec::new();
         for node in &view.nodes {
             let mut root = self.root(node).await;

@@ -16,21 +16,13 @@ use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable as _;
 
-#[path = "support/docker.rs"]
-mod docker;
-#[path = "support/ports.rs"]
-mod ports;
-#[path = "support/stage.rs"]
+#[path = "support/serving.rs"]
 #[expect(dead_code, reason = "what is here is made step by step, and whole as a group is")]
-mod stage;
-#[path = "support/wait.rs"]
-mod wait;
-#[path = "support/writers.rs"]
-mod writers;
+mod serving;
 
-use docker::docker;
-use stage::Stage;
-use writers::{WRITERS, Writers};
+use serving::docker::docker;
+use serving::stage::Stage;
+use serving::writers::{WRITERS, Writers};
 
 impl Stage {
     /// What the command complains of.

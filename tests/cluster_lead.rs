@@ -21,23 +21,17 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 use tempfile::TempDir;
 
-#[path = "support/docker.rs"]
-mod docker;
-#[path = "support/ports.rs"]
-mod ports;
-#[path = "support/stage.rs"]
+#[path = "support/serving.rs"]
 #[expect(
     dead_code,
     reason = "two Weirs start one after the other, and move the primary by themselves"
 )]
-mod stage;
-#[path = "support/wait.rs"]
-mod wait;
+mod serving;
 
-use docker::docker;
-use ports::free_ports;
-use stage::Stage;
-use wait::until_or_show;
+use serving::docker::docker;
+use serving::ports::free_ports;
+use serving::stage::Stage;
+use serving::wait::until_or_show;
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// Time enough for a Weir that may to replace a dead primary, twice over.

@@ -17,21 +17,13 @@ use std::time::Duration;
 
 use mysql_async::prelude::Queryable as _;
 
-#[path = "support/docker.rs"]
-mod docker;
-#[path = "support/ports.rs"]
-mod ports;
-#[path = "support/stage.rs"]
-mod stage;
-#[path = "support/wait.rs"]
-mod wait;
-#[path = "support/writers.rs"]
-mod writers;
+#[path = "support/serving.rs"]
+mod serving;
 
-use docker::docker;
-use stage::Stage;
-use wait::until;
-use writers::{RECOVERY_LIMIT, WRITERS, Writers};
+use serving::docker::docker;
+use serving::stage::Stage;
+use serving::wait::until;
+use serving::writers::{RECOVERY_LIMIT, WRITERS, Writers};
 
 /// Ten times in a row, under load, and no client sees an error.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

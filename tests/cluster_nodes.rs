@@ -13,24 +13,16 @@ use weir::cluster::{
 };
 use weir::topology::Role;
 
-#[path = "support/docker.rs"]
-mod docker;
+#[path = "support/changing.rs"]
+mod changing;
 #[path = "support/flow.rs"]
 mod flow;
-#[path = "support/managed.rs"]
-mod managed;
-#[path = "support/ports.rs"]
-mod ports;
-#[path = "support/recorder.rs"]
-mod recorder;
-#[path = "support/roles.rs"]
-mod roles;
 
-use docker::docker;
+use changing::docker::docker;
+use changing::managed::Fixture;
+use changing::recorder::Recorder;
+use changing::roles::node;
 use flow::{Writer, check_flow};
-use managed::Fixture;
-use recorder::Recorder;
-use roles::node;
 
 impl Fixture {
     async fn change(

@@ -21,24 +21,17 @@ use weir::cluster::{self, Change, ClusterError, ClusterView, NodeView, Silent, S
 use weir::config::{Cluster, Config, Data, DockerTls};
 use weir::topology::Role;
 
-#[path = "support/docker.rs"]
-mod docker;
-#[path = "support/managed.rs"]
-mod managed;
-#[path = "support/ports.rs"]
-mod ports;
-#[path = "support/recorder.rs"]
+#[path = "support/changing.rs"]
 #[expect(dead_code, reason = "of what is done only the notes are looked at here")]
-mod recorder;
-#[path = "support/roles.rs"]
-mod roles;
+mod changing;
 #[path = "support/wait.rs"]
 #[expect(dead_code, reason = "whatever is waited for here, Weir's log tells why it does not come")]
 mod wait;
 
-use docker::docker;
-use managed::Fixture;
-use recorder::Recorder;
+use changing::docker::docker;
+use changing::managed::Fixture;
+use changing::recorder::Recorder;
+use changing::roles::node;
 use wait::until_or_show;
 
 /// How long a condition may take to come true on a busy machine.
@@ -65,7 +58,7 @@ impl Fixture {
 
     /// Rows of a table that replicas get; asked of a replica once it has what the primary has.
     async fn rows(&self, view: &ClusterView) -> Vec<String> {
-        let primary = roles::node(view, Role::Primary);
+        let primary = node(view, Role::Primary);
         let executed = self.ask(primary, "SELECT @@global.gtid_executed").await;
         let mut all = Vec::new();
         for node in &view.nodes {

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable as _;
 
-use super::docker::docker;
 use super::ground::Ground;
-use super::wait::until;
-use super::writers::{RECOVERY_LIMIT, WRITERS, Writers};
+use super::serving::docker::docker;
+use super::serving::wait::until;
+use super::serving::writers::{RECOVERY_LIMIT, WRITERS, Writers};
 
 /// How long a trouble may take to be named.
 const NAMED_LIMIT: Duration = Duration::from_secs(60);

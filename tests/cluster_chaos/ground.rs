@@ -3,9 +3,9 @@
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 
-use super::docker::docker;
 use super::engine::Gate;
-use super::stage::Stage;
+use super::serving::docker::docker;
+use super::serving::stage::Stage;
 
 /// The node with the small disk.
 const SMALL: u32 = 3;

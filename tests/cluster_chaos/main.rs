@@ -13,20 +13,12 @@
     reason = "helpers of tests: a failure is the test's failure"
 )]
 
-#[path = "../support/docker.rs"]
-mod docker;
 mod engine;
 mod faults;
 mod ground;
-#[path = "../support/ports.rs"]
-mod ports;
-#[path = "../support/stage.rs"]
-mod stage;
+#[path = "../support/serving.rs"]
+mod serving;
 mod table;
-#[path = "../support/wait.rs"]
-mod wait;
-#[path = "../support/writers.rs"]
-mod writers;
 
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
