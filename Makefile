@@ -33,7 +33,7 @@ test: ## everything the tests need, then all tests, on real servers
 
 soak: ## all faults in a random order for SOAK_MINUTES; the table in docs/cluster.md is made anew
 	@scripts/test-setup.sh --compile
-	@SOAK_MINUTES=$(SOAK_MINUTES) cargo test --locked --test cluster_chaos faults_end -- --nocapture
+	@SOAK_MINUTES=$(SOAK_MINUTES) cargo test --locked --test managed faults_end -- --nocapture
 
 lint: ## formatting, clippy and rustdoc, warnings as errors
 	@cargo fmt --check

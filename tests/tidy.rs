@@ -384,7 +384,7 @@ fn rule_engines() {
     assert_eq!(found(rule, "src/cluster/docker.rs", "use bollard::x;"), []);
     assert_eq!(found(rule, "src/cluster/docker/snapshot.rs", "use bollard::x;"), []);
     assert_eq!(found(rule, "src/cluster/mod.rs", "//! bollard\nuse bollard::x;"), [2]);
-    assert_eq!(found(rule, "tests/cluster.rs", "use bollard::x;"), []);
+    assert_eq!(found(rule, "tests/managed/life.rs", "use bollard::x;"), []);
     assert_eq!(found(rule, "src/cluster/lease/etcd.rs", "use etcd_client::x;"), []);
     assert_eq!(found(rule, "src/cluster/lease/mod.rs", "use etcd_client::x;"), [1]);
 }

@@ -9,7 +9,7 @@ use mysql_async::prelude::Queryable as _;
 use weir::cluster::NodeView;
 use weir::topology::Role;
 
-use super::changing::managed::{Fixture, login};
+use super::managed::{Fixture, login};
 
 /// Inserts rows into `app_data.flow` as fast as they are acknowledged, one number each, until it is told to end.
 pub(crate) struct Writer {

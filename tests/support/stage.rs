@@ -80,6 +80,13 @@ impl Stage {
         String::from_utf8(done.stdout).unwrap()
     }
 
+    /// What the command complains of.
+    pub(crate) fn refused(&self, arguments: &[&str]) -> String {
+        let done = self.command(arguments).output().unwrap();
+        assert!(!done.status.success(), "weir {arguments:?} was not refused");
+        String::from_utf8(done.stderr).unwrap()
+    }
+
     pub(crate) fn serve(&mut self) {
         let mut log = File::options().create(true).append(true).open(self.path("log")).unwrap();
         let mut command = self.command(&["serve"]);

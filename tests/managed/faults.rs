@@ -4,9 +4,6 @@
 //! Needs an engine and the image (`make test` sees to both). One cluster for all, since each fault ends
 //! with a cluster that is right; it is removed at the end, also when the test fails.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is the test's failure")]
-#![expect(clippy::indexing_slicing, reason = "a missing element is the test's failure")]
-
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -15,15 +12,8 @@ use mysql_async::prelude::Queryable as _;
 use weir::cluster::{self, ClusterError, ClusterView, Examined, Finding, Kind, Silent};
 use weir::config::Cluster;
 
-#[path = "support/docker.rs"]
-mod docker;
-#[path = "support/managed.rs"]
-mod managed;
-#[path = "support/ports.rs"]
-mod ports;
-
-use docker::docker;
-use managed::Fixture;
+use crate::docker::docker;
+use crate::managed::Fixture;
 
 /// How long a fault may take to show.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -3,12 +3,6 @@
 //!
 //! Needs an engine and the image (`make test` sees to both). Figures go to `target/tmp/group.txt`.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "helpers of tests: a failure is the test's failure"
-)]
-
 use std::fs::File;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -16,22 +10,11 @@ use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable as _;
 
-#[path = "support/serving.rs"]
-#[expect(dead_code, reason = "what is here is made step by step, and whole as a group is")]
-mod serving;
-
-use serving::docker::docker;
-use serving::stage::Stage;
-use serving::writers::{WRITERS, Writers};
+use crate::docker::docker;
+use crate::stage::Stage;
+use crate::writers::{WRITERS, Writers};
 
 impl Stage {
-    /// What the command complains of.
-    fn refused(&self, arguments: &[&str]) -> String {
-        let done = self.command(arguments).output().unwrap();
-        assert!(!done.status.success(), "weir {arguments:?} was not refused");
-        String::from_utf8(done.stderr).unwrap()
-    }
-
     fn node(&self, name: &str) -> serde_json::Value {
         let status = self.status();
         let mut nodes = status["nodes"].as_array().unwrap().iter();

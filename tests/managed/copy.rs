@@ -3,8 +3,6 @@
 //! Needs an engine and the image (`make test` sees to both). Every test has a cluster name and ports of
 //! its own and removes what it made, also when it fails.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is the test's failure")]
-
 use std::time::Duration;
 
 use mysql_async::Conn;
@@ -13,16 +11,11 @@ use weir::cluster::{self, Change, ClusterError, ClusterView, NodeView, Progress,
 use weir::config::{Copying, Replication};
 use weir::topology::Role;
 
-#[path = "support/changing.rs"]
-mod changing;
-#[path = "support/flow.rs"]
-mod flow;
-
-use changing::docker::docker;
-use changing::managed::{Fixture, login};
-use changing::recorder::Recorder;
-use changing::roles::node;
-use flow::{Writer, check_flow};
+use crate::docker::docker;
+use crate::flow::{Writer, check_flow};
+use crate::managed::{Fixture, login};
+use crate::recorder::Recorder;
+use crate::roles::node;
 
 impl Fixture {
     async fn up_told(&self, progress: &dyn Progress) -> Result<ClusterView, ClusterError> {
@@ -141,7 +134,7 @@ async fn check_rows(fixture: &Fixture, view: &ClusterView, acknowledged: &[u32])
 }
 
 /// What is hard to copy.
-const DATA: &str = include_str!("support/hard_to_copy.sql");
+const DATA: &str = include_str!("../support/hard_to_copy.sql");
 
 async fn fill(fixture: &Fixture) {
     let mut root = fixture.root_at(1).await;

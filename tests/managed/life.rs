@@ -3,8 +3,6 @@
 //! Needs an engine and the image (`make test` sees to both). Every test has a cluster name and ports of
 //! its own and removes what it made, also when it fails.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is the test's failure")]
-
 use std::net::TcpListener;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -14,13 +12,10 @@ use mysql_async::prelude::Queryable as _;
 use weir::cluster::{self, ClusterError, ClusterView, NodeView, Silent, State};
 use weir::topology::Role;
 
-#[path = "support/changing.rs"]
-mod changing;
-
-use changing::docker::docker;
-use changing::managed::{Fixture, login};
-use changing::recorder::Recorder;
-use changing::roles::node;
+use crate::docker::docker;
+use crate::managed::{Fixture, login};
+use crate::recorder::Recorder;
+use crate::roles::node;
 
 impl Fixture {
     async fn application(&self, view: &ClusterView, node: &NodeView) -> Conn {

@@ -5,19 +5,9 @@
 //! Needs an engine and the image (`make test` sees to both). With `SOAK_MINUTES` (`make soak`) all faults are
 //! made in a random order until the time is over; `SOAK_SEED` gives the order of an earlier run.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::print_stderr,
-    reason = "helpers of tests: a failure is the test's failure"
-)]
-
 mod engine;
 mod faults;
 mod ground;
-#[path = "../support/serving.rs"]
-mod serving;
 mod table;
 
 use std::path::Path;
@@ -27,7 +17,7 @@ use faults::{FAILOVER, Fault, Outcome, PLAIN, SWITCHOVER};
 use ground::Ground;
 
 /// What the short form makes, beside what Weir is killed at; other faults of the primary are in
-/// `cluster_moves`.
+/// `moves`.
 const SHORT: [Fault; 4] = [
     Fault::ReplicaRelayLogDamaged,
     Fault::ReplicaWiped,

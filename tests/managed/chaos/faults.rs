@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use mysql_async::prelude::Queryable as _;
 
 use super::ground::Ground;
-use super::serving::docker::docker;
-use super::serving::wait::until;
-use super::serving::writers::{RECOVERY_LIMIT, WRITERS, Writers};
+use crate::docker::docker;
+use crate::wait::until;
+use crate::writers::{RECOVERY_LIMIT, WRITERS, Writers};
 
 /// How long a trouble may take to be named.
 const NAMED_LIMIT: Duration = Duration::from_secs(60);

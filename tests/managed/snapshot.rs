@@ -3,9 +3,6 @@
 //! Needs an engine and the image (`make test` sees to both). Every test has a cluster name and ports of
 //! its own and removes what it made, also when it fails.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is the test's failure")]
-#![expect(clippy::print_stderr, reason = "figures of the run")]
-
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -16,18 +13,9 @@ use weir::cluster::snapshot::{self, RunRequest, SnapshotView, Started};
 use weir::cluster::{self, ClusterError, ClusterView, Silent, SnapshotError};
 use weir::topology::Role;
 
-#[path = "support/docker.rs"]
-mod docker;
-#[path = "support/managed.rs"]
-mod managed;
-#[path = "support/ports.rs"]
-mod ports;
-#[path = "support/roles.rs"]
-mod roles;
-
-use docker::docker;
-use managed::{Fixture, login};
-use roles::node;
+use crate::docker::docker;
+use crate::managed::{Fixture, login};
+use crate::roles::node;
 
 impl Fixture {
     async fn create(&self, name: &str) -> Result<SnapshotView, ClusterError> {

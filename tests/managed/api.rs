@@ -2,12 +2,6 @@
 //!
 //! Needs an engine and the image (`make test` sees to both).
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "helpers of tests: a failure is the test's failure"
-)]
-
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Stdio;
@@ -17,14 +11,10 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 use serde_json::{Value, json};
 
-#[path = "support/serving.rs"]
-#[expect(dead_code, reason = "how the cluster is, and its servers, is asked in other ways here")]
-mod serving;
-
-use serving::docker::docker;
-use serving::ports::free_ports;
-use serving::stage::Stage;
-use serving::wait::until;
+use crate::docker::docker;
+use crate::ports::free_ports;
+use crate::stage::Stage;
+use crate::wait::until;
 
 /// How long anything that is waited for may take.
 const LIMIT: Duration = Duration::from_secs(60);

@@ -3,8 +3,6 @@
 //! Needs an engine and the image (`make test` sees to both). Every test has a cluster name and ports of
 //! its own and removes what it made, also when it fails.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is the test's failure")]
-
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable as _;
@@ -13,16 +11,11 @@ use weir::cluster::{
 };
 use weir::topology::Role;
 
-#[path = "support/changing.rs"]
-mod changing;
-#[path = "support/flow.rs"]
-mod flow;
-
-use changing::docker::docker;
-use changing::managed::Fixture;
-use changing::recorder::Recorder;
-use changing::roles::node;
-use flow::{Writer, check_flow};
+use crate::docker::docker;
+use crate::flow::{Writer, check_flow};
+use crate::managed::Fixture;
+use crate::recorder::Recorder;
+use crate::roles::node;
 
 impl Fixture {
     async fn change(

@@ -4,13 +4,6 @@
 //! Needs an engine, the image and etcd (`make test` sees to them). What was acknowledged to a writer, through
 //! either Weir, must be on every server at the end.
 
-#![expect(clippy::print_stderr, reason = "how long it took, for the documentation")]
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "helpers of tests: a failure is the test's failure"
-)]
-
 use std::fs::File;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,17 +14,10 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 use tempfile::TempDir;
 
-#[path = "support/serving.rs"]
-#[expect(
-    dead_code,
-    reason = "two Weirs start one after the other, and move the primary by themselves"
-)]
-mod serving;
-
-use serving::docker::docker;
-use serving::ports::free_ports;
-use serving::stage::Stage;
-use serving::wait::until_or_show;
+use crate::docker::docker;
+use crate::ports::free_ports;
+use crate::stage::Stage;
+use crate::wait::until_or_show;
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// Time enough for a Weir that may to replace a dead primary, twice over.
@@ -48,13 +34,6 @@ impl Stage {
     /// Waits until it has said it so often.
     async fn says(&self, words: &str, times: usize) {
         until(&format!("{words:?}, {times} times"), self, async || self.said(words) >= times).await;
-    }
-
-    /// What the command complains of.
-    fn refused(&self, arguments: &[&str]) -> String {
-        let done = self.command(arguments).output().unwrap();
-        assert!(!done.status.success(), "weir {arguments:?} was not refused");
-        String::from_utf8(done.stderr).unwrap()
     }
 
     /// Stops it or lets it go on, without its knowing.

@@ -3,12 +3,6 @@
 //! Needs an engine and the image (`make test` sees to both). What was acknowledged to a writer must be there
 //! once, on every server, at the end. Figures of every fault go to `target/faults.md`.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "helpers of tests: a failure is the test's failure"
-)]
-
 use std::fs::File;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -17,13 +11,10 @@ use std::time::Duration;
 
 use mysql_async::prelude::Queryable as _;
 
-#[path = "support/serving.rs"]
-mod serving;
-
-use serving::docker::docker;
-use serving::stage::Stage;
-use serving::wait::until;
-use serving::writers::{RECOVERY_LIMIT, WRITERS, Writers};
+use crate::docker::docker;
+use crate::stage::Stage;
+use crate::wait::until;
+use crate::writers::{RECOVERY_LIMIT, WRITERS, Writers};
 
 /// Ten times in a row, under load, and no client sees an error.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

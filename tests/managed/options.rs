@@ -3,9 +3,6 @@
 //! Needs an engine and the image (`make test` sees to both). Every test has a cluster name and ports of
 //! its own and removes what it made, also when it fails.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is the test's failure")]
-#![expect(clippy::indexing_slicing, reason = "the clusters here have two nodes")]
-
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -21,18 +18,11 @@ use weir::cluster::{self, Change, ClusterError, ClusterView, NodeView, Silent, S
 use weir::config::{Cluster, Config, Data, DockerTls};
 use weir::topology::Role;
 
-#[path = "support/changing.rs"]
-#[expect(dead_code, reason = "of what is done only the notes are looked at here")]
-mod changing;
-#[path = "support/wait.rs"]
-#[expect(dead_code, reason = "whatever is waited for here, Weir's log tells why it does not come")]
-mod wait;
-
-use changing::docker::docker;
-use changing::managed::Fixture;
-use changing::recorder::Recorder;
-use changing::roles::node;
-use wait::until_or_show;
+use crate::docker::docker;
+use crate::managed::Fixture;
+use crate::recorder::Recorder;
+use crate::roles::node;
+use crate::wait::until_or_show;
 
 /// How long a condition may take to come true on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -4,8 +4,8 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 
 use super::engine::Gate;
-use super::serving::docker::docker;
-use super::serving::stage::Stage;
+use crate::docker::docker;
+use crate::stage::Stage;
 
 /// The node with the small disk.
 const SMALL: u32 = 3;

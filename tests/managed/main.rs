@@ -1,0 +1,48 @@
+//! The managed cluster on a real Docker Engine with real servers: made, changed, broken, moved, copied.
+//!
+//! Needs an engine and the image (`make test` sees to both). Every test has a cluster name and ports of its own and
+//! removes what it made, also when it fails. They wait more than they work, so several run at once.
+//!
+//! | module | how the cluster is driven |
+//! |---|---|
+//! | `life`, `nodes`, `copy`, `options`, `faults`, `snapshot` | through the library, as `weir cluster` does |
+//! | `moves`, `lead`, `group`, `api`, `chaos` | by a Weir that serves, with clients |
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "helpers of tests: a failure is the test's failure, and figures of the run are printed"
+)]
+
+mod api;
+mod chaos;
+mod copy;
+mod faults;
+mod group;
+mod lead;
+mod life;
+mod moves;
+mod nodes;
+mod options;
+mod snapshot;
+
+#[path = "../support/docker.rs"]
+mod docker;
+#[path = "../support/flow.rs"]
+mod flow;
+#[path = "../support/managed.rs"]
+mod managed;
+#[path = "../support/ports.rs"]
+mod ports;
+#[path = "../support/recorder.rs"]
+mod recorder;
+#[path = "../support/roles.rs"]
+mod roles;
+#[path = "../support/stage.rs"]
+mod stage;
+#[path = "../support/wait.rs"]
+mod wait;
+#[path = "../support/writers.rs"]
+mod writers;
