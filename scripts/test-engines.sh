@@ -25,7 +25,7 @@ OWN_ADDRESS=198.51.100.7/24
 
 bootstrap() {
     local suite=$1 root=$2 packages=docker.io,iptables,ca-certificates
-    # Releases from trixie on have the command, which nothing here needs, in a package of its own.
+    # Without it every unpacked file waits for the disk.
     local -a quick=()
     if command -v eatmydata >/dev/null; then quick=(eatmydata); fi
     rm -rf "$root.part"
@@ -93,8 +93,7 @@ start_engine() {
     done
 }
 
-# The networks it made last are in its store, and their bridges are not there any more; that is how it finds them after
-# a power cut too.
+# In order, so that its log ends with what it had to say.
 stop_engine() {
     local waited=0
     kill -TERM "$ENGINE_PID" 2>/dev/null || true

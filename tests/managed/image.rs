@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 struct Image(String);
 
 impl Image {
-    /// Of Weir's, with files changed, and without those that are `removed`.
+    /// Of Weir's, with files changed, and without those that are `removed`; one of a name in a run.
     fn made(name: &str, files: &[(&str, &str)], removed: &[&str]) -> Self {
         let base =
             std::env::var("WEIR_MYSQL_IMAGE").unwrap_or_else(|_| "weir-mysql:9.7".to_owned());
@@ -51,8 +51,8 @@ impl Image {
     }
 
     /// Whose entry point is the official one, and which lacks what that image lacks.
-    fn official() -> Self {
-        Self::made("official", &[(ENTRYPOINT, OFFICIAL)], &["/usr/bin/mysqlbinlog"])
+    fn official(name: &str) -> Self {
+        Self::made(name, &[(ENTRYPOINT, OFFICIAL)], &["/usr/bin/mysqlbinlog"])
     }
 
     /// With a server that says of itself what is given, and knows nothing else.
@@ -92,7 +92,7 @@ fn made_for(cluster: &str) -> String {
 /// Made, used, with another node added that copies the data, stopped, brought back.
 #[tokio::test]
 async fn an_image_like_the_official_one() {
-    let image = Image::official();
+    let image = Image::official("made");
     let mut fixture = Fixture::new("official", 1);
     fixture.wanted.image.clone_from(&image.0);
     let view = fixture.up().await.unwrap();
@@ -127,7 +127,7 @@ async fn an_image_like_the_official_one() {
 /// in the container, the very transaction is kept, and nothing else.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_only_a_dead_primary_had_is_kept_without_mysqlbinlog() {
-    let image = Image::official();
+    let image = Image::official("keep");
     let settings = format!(
         "image = \"{}\"\nreplicas = 1\ndata = \"container\"\nsemi_sync = false\nfailover_seconds = 1\n",
         image.0
