@@ -4,15 +4,17 @@
 WEIR_CONFIG ?= proxy.toml
 export WEIR_CONFIG
 SOAK_MINUTES ?= 30
+ENGINES ?= sid sid+containerd
 
 .DEFAULT_GOAL := help
-.PHONY: help up down destroy status test soak lint bench
+.PHONY: help up down destroy status test engines soak lint bench
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  WEIR_CONFIG=FILE        another configuration than proxy.toml"
 	@echo "  WEIR_MYSQL_IMAGE=IMAGE  another image than the one built here, say mysql:8.4"
+	@echo "  ENGINES=SUITES          whose engines \`make engines\` takes: Debian's suites, sid sid+containerd"
 	@echo "  SOAK_MINUTES=N          how long \`make soak\` breaks things, 30; SOAK_SEED=N repeats an order"
 
 up: ## a MySQL cluster in containers with Weir in front of it; run again, it changes nothing
@@ -30,6 +32,9 @@ status: ## how the servers are
 test: ## everything the tests need, then all tests, on real servers
 	@scripts/test-setup.sh --compile
 	@cargo test --locked
+
+engines: ## the managed cluster's tests on newer Docker Engines than this machine's, set up for that alone; root
+	@scripts/test-engines.sh $(ENGINES)
 
 soak: ## all faults in a random order for SOAK_MINUTES; the table in docs/cluster.md is made anew
 	@scripts/test-setup.sh --compile

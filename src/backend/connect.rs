@@ -33,8 +33,21 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(6);
 const TRACK_SESSION: &str = "SET SESSION session_track_schema=ON, \
 SESSION session_track_state_change=ON, SESSION session_track_system_variables='";
 
-/// The GTIDs of own writes; MariaDB has no such tracker and refuses it.
+/// The GTIDs of own writes.
 const TRACK_GTIDS: &[u8] = b"SET SESSION session_track_gtids=OWN_GTID";
+
+/// The same for MariaDB. It refuses a list with a name that it does not know, and names differ from version to version,
+/// so it makes the list itself: every variable that a session may set and another connection can be given (those
+/// of scope SESSION ONLY, such as `timestamp`, belong to one connection; two follow the schema). In the place of a
+/// tracker for GTIDs there is `last_gtid` (<https://mariadb.com/kb/en/session_track_system_variables/>).
+const TRACK_ON_MARIADB: [&str; 3] = [
+    "SET SESSION group_concat_max_len=1000000",
+    "SET SESSION session_track_schema=ON, SESSION session_track_state_change=ON, SESSION \
+     session_track_system_variables=(SELECT CONCAT('last_gtid,', GROUP_CONCAT(LOWER(variable_name))) FROM \
+     information_schema.system_variables WHERE variable_scope='SESSION' AND read_only='NO' AND variable_name \
+     NOT IN ('CHARACTER_SET_DATABASE', 'COLLATION_DATABASE'))",
+    "SET SESSION group_concat_max_len=DEFAULT",
+];
 
 /// Why no connection could be opened.
 #[derive(Debug, thiserror::Error)]
@@ -188,9 +201,10 @@ impl Connector {
                  it any more, so connect again"
             )));
         }
+        let is_mariadb = logged_in.greeting.is_mariadb();
         let mut connection = self.wrap(id, server, account, logged_in);
         if connection.capabilities.has(Capabilities::SESSION_TRACK) {
-            set_trackers(&mut connection).await?;
+            connection.tells_gtids = set_trackers(&mut connection, is_mariadb).await?;
         }
         Ok(connection)
     }
@@ -231,6 +245,7 @@ impl Connector {
             server,
             thread_id: done.greeting.connection_id,
             capabilities: done.capabilities,
+            tells_gtids: false,
             state: State {
                 schema: account.schema.clone(),
                 variables: Rc::new(Variables::of_collation(account.collation)),
@@ -276,18 +291,25 @@ fn attributes() -> Vec<u8> {
     block
 }
 
-/// Turns the trackers on; a server that refuses one goes without.
-async fn set_trackers(connection: &mut Connection) -> Result<(), ConnectError> {
+/// Turns the trackers on; a server that refuses one goes without. Whether it refused none.
+async fn set_trackers(connection: &mut Connection, mariadb: bool) -> Result<bool, ConnectError> {
     let mut prelude = Prelude::default();
-    let session = format!("{TRACK_SESSION}{TRACKED_VARIABLES}'");
-    prelude.query(session.as_bytes(), connection.capabilities);
-    prelude.query(TRACK_GTIDS, connection.capabilities);
-    for error in prelude.run_all(connection).await.map_err(ConnectError::Failed)? {
-        tracing::debug!(
+    if mariadb {
+        for statement in TRACK_ON_MARIADB {
+            prelude.query(statement.as_bytes(), connection.capabilities);
+        }
+    } else {
+        let session = format!("{TRACK_SESSION}{TRACKED_VARIABLES}'");
+        prelude.query(session.as_bytes(), connection.capabilities);
+        prelude.query(TRACK_GTIDS, connection.capabilities);
+    }
+    let refused = prelude.run_all(connection).await.map_err(ConnectError::Failed)?;
+    for error in &refused {
+        tracing::warn!(
             server = connection.server.0,
             code = error.code,
-            "a session tracker is refused"
+            "a session tracker is refused, so what the session is in cannot be followed"
         );
     }
-    Ok(())
+    Ok(refused.is_empty())
 }

@@ -41,6 +41,8 @@ pub struct Connection {
     pub thread_id: u32,
     /// As negotiated.
     pub capabilities: Capabilities,
+    /// Whether it reports the GTIDs of what is written on it.
+    pub tells_gtids: bool,
     /// What it is in.
     pub state: State,
     /// What was prepared on it.

@@ -419,7 +419,7 @@ fn cannot_do(plugin: &[u8], user: &[u8]) -> LoginError {
     }
     LoginError::Protocol(format!(
         "user '{user}' logs in with the plugin {plugin}, which Weir does not know; \
-         alter the user to {PLUGIN_SHA2}"
+         alter the user to {PLUGIN_SHA2} (on MariaDB {PLUGIN_NATIVE})"
     ))
 }
 

@@ -3,7 +3,7 @@
 //! Source: MySQL 9.7, every variable that accepts `SET SESSION x = DEFAULT` or its own value, less those
 //! that belong to one statement or one connection (`insert_id`, `timestamp`, `gtid_next`, `pseudo_*`, ..:
 //! they pin) and those that follow the schema. Not `*`: that reports `statement_id` with every
-//! statement. Names that a server does not know give it a warning, no error.
+//! statement. Names that a server does not know give MySQL a warning; MariaDB refuses them, and is asked for its own.
 
 /// The value of `session_track_system_variables` on server connections.
 pub(super) const TRACKED_VARIABLES: &str = "\

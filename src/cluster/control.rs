@@ -378,10 +378,10 @@ async fn mend_all(world: &mut World, headless: bool) -> Result<(), ClusterError>
             if node == name =>
         {
             tracing::warn!(node, from, count, set, "the old primary gets a new copy of the data");
-            if let Some(primary) = world.state.primary
-                && let Some(path) = keep::keep_own(world, number, primary).await?
-            {
-                tracing::warn!(file = %path.display(), "what only it had is kept there");
+            if let Some(primary) = world.state.primary {
+                for path in keep::keep_own(world, number, primary).await? {
+                    tracing::warn!(file = %path.display(), "what only it had is kept there");
+                }
             }
             provision::take(world, Step::GiveUpData(number), &Logged).await?;
             provision::reconcile(world, &Logged).await

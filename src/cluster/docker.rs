@@ -176,7 +176,7 @@ impl Engine {
         };
         match (self.docker.create_network(request).await, subnet) {
             (Ok(_), _) => Ok(()),
-            (Err(error), Some(subnet)) if cause(&error).contains("overlap") => {
+            (Err(error), Some(subnet)) if is_taken(&cause(&error)) => {
                 Err(ClusterError::SubnetTaken { subnet: subnet.to_string(), cause: cause(&error) })
             }
             (Err(error), _) => Err(refused(format!("creating network {name}"), &error)),
@@ -391,6 +391,13 @@ impl Engine {
 
 fn holds_data(volume: &Volume) -> bool {
     !volume.labels.contains_key(LABEL_RECORD)
+}
+
+/// Whether another network has addresses that were wanted: "Pool overlaps with other one on this address space"; of an
+/// engine 28 whose networks are made at the same time also "failed to allocate gateway (172.18.0.1): Address already
+/// in use".
+fn is_taken(cause: &str) -> bool {
+    cause.contains("overlap") || cause.contains("failed to allocate gateway")
 }
 
 fn labelled(cluster: &str) -> HashMap<String, Vec<String>> {

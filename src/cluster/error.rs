@@ -70,8 +70,8 @@ pub enum ClusterError {
     #[error("{node}: {doing} failed: {cause}")]
     Sql { node: String, doing: String, cause: String },
 
-    #[error("{node} runs {version}: {cause}")]
-    Unsupported { node: String, version: String, cause: String },
+    #[error("{who} runs {version}; [cluster] builds clusters of MySQL 8.0.26 or newer. {remedy}")]
+    Unsupported { who: String, version: String, remedy: String },
 
     #[error("replication on {node} from {from} does not run: {cause}")]
     Replication { node: String, from: String, cause: String },
@@ -105,6 +105,12 @@ pub enum ClusterError {
         "the server of image {image} refuses its options: {words}. Correct {option}; nothing was started"
     )]
     Options { image: String, words: String, option: String },
+
+    #[error(
+        "image {image} has no MySQL server: `mysqld --version` says: {words}. Name another by WEIR_MYSQL_IMAGE or \
+         image in [cluster]; nothing was started"
+    )]
+    NoServer { image: String, words: String },
 
     #[error("cluster {cluster} has no node {name}; its nodes are {nodes}")]
     NoSuchNode { cluster: String, name: String, nodes: String },

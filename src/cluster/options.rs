@@ -6,10 +6,16 @@ use crate::config::{Cluster, OptionFile};
 use super::docker::Run;
 use super::error::ClusterError;
 use super::node;
+use super::server;
 use super::world::World;
 
 /// Lines of the server's words that go into an error.
 const MOST_LINES: usize = 5;
+
+/// The server says what it is first: another than MySQL would not know that option. The program comes as `$0`.
+const VERSION_AND_CHECK: &str = "\"$0\" --version && exec \"$0\" \"$@\"";
+/// Between the program's name and its version.
+const VERSION_MARK: &str = " Ver ";
 
 /// What hides that replicas differ, or loses commits in a crash: allowed, but said. Each with the value that is
 /// harmless.
@@ -47,17 +53,29 @@ async fn check_node(world: &World, number: u32) -> Result<(), ClusterError> {
     let command = node::command(cluster, &world.state, number);
     let name = node::check_name(&cluster.name);
     // What is in this throw-away container's data directory does not matter.
-    let mut words = command.into_iter().filter(|word| !word.starts_with("--datadir="));
-    let program = words.next().unwrap_or_default();
+    let words = command.into_iter().filter(|word| !word.starts_with("--datadir="));
+    let words = ["-c".to_owned(), VERSION_AND_CHECK.to_owned()].into_iter().chain(words);
     let arguments = words.chain(["--user=mysql".to_owned(), "--validate-config".to_owned()]);
-    let run = Run::new(&name, &cluster.name, &cluster.image, &program, arguments.collect());
+    let run = Run::new(&name, &cluster.name, &cluster.image, "sh", arguments.collect());
     let ended = world.engine.run_once(run).await?;
+    check_version(&cluster.image, &ended.output)?;
     if ended.exit_code == 0 {
         return Ok(());
     }
     let words = errors(&ended.output);
     let option = culprit(cluster, number, &words);
     Err(ClusterError::Options { image: cluster.image.clone(), words, option })
+}
+
+/// By what `mysqld --version` says: "/usr/sbin/mysqld  Ver 9.7.4 for Linux on x86_64 (MySQL Community Server - GPL)".
+fn check_version(image: &str, output: &str) -> Result<(), ClusterError> {
+    let said = output.lines().find_map(|line| line.split_once(VERSION_MARK)).map(|(_, said)| said);
+    let Some(said) = said else {
+        let (image, words) = (image.to_owned(), errors(output));
+        return Err(ClusterError::NoServer { image, words });
+    };
+    let (version, rest) = said.trim().split_once(' ').unwrap_or((said.trim(), ""));
+    server::check_version(&format!("image {image}"), version, rest)
 }
 
 /// What the operator should know of options that are allowed all the same.

@@ -192,7 +192,11 @@ async fn run(world: &mut World, step: Step, progress: &dyn Progress) -> Result<(
     match step {
         Step::PullImage => pull(&world.engine, &world.cluster, progress).await,
         Step::CheckOptions => options::check(world).await,
-        Step::CreateNetwork => create_network(world).await,
+        Step::CreateNetwork => {
+            // An image that is none of a server that can be managed leaves nothing behind.
+            options::check(world).await?;
+            create_network(world).await
+        }
         Step::CreateVolume(number) => {
             // What exists counts as a node; a wrong option should leave none behind.
             options::check(world).await?;

@@ -174,23 +174,25 @@ fn field(row: &Row, column: &str) -> String {
     sql::text(row, column).unwrap_or_default()
 }
 
-fn check_version(node: &str, version: &str, comment: &str) -> Result<(), ClusterError> {
-    let unsupported = |cause: &str| {
-        Err(ClusterError::Unsupported {
-            node: node.to_owned(),
-            version: version.to_owned(),
-            cause: cause.to_owned(),
-        })
+/// `who` it is: a node, or an image.
+pub(super) fn check_version(who: &str, version: &str, comment: &str) -> Result<(), ClusterError> {
+    let unsupported = |version: String, remedy: &str| {
+        Err(ClusterError::Unsupported { who: who.to_owned(), version, remedy: remedy.to_owned() })
     };
-    if version.contains("MariaDB") || comment.contains("MariaDB") {
-        return unsupported(
-            "Weir builds clusters of MySQL; name MariaDB servers under [[servers]]",
-        );
-    }
     let mut numbers = version.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
     let mut next = || numbers.next().unwrap_or(0);
-    if (next(), next(), next()) < OLDEST {
-        return unsupported("managed clusters need MySQL 8.0.26 or later; choose another image");
+    let number = (next(), next(), next());
+    if version.contains("MariaDB") || comment.contains("MariaDB") {
+        // Replicas that want to be told a version of MySQL's got one in front: "5.5.5-10.11.6-MariaDB".
+        let own = version.strip_prefix("5.5.5-").unwrap_or(version);
+        let own = own.split('-').next().unwrap_or(own);
+        return unsupported(
+            format!("MariaDB {own}"),
+            "Put running MariaDB servers under [[servers]]",
+        );
+    }
+    if number < OLDEST {
+        return unsupported(format!("MySQL {version}"), "Choose another image");
     }
     Ok(())
 }
@@ -200,10 +202,9 @@ fn too_old(node: &str, error: ClusterError) -> ClusterError {
     match error {
         ClusterError::Sql { cause, .. } if cause.contains("Unknown system variable") => {
             ClusterError::Unsupported {
-                node: node.to_owned(),
+                who: node.to_owned(),
                 version: "a server without MySQL's GTIDs".to_owned(),
-                cause: "managed clusters need MySQL 8.0.26 or later; choose another image"
-                    .to_owned(),
+                remedy: "Choose another image".to_owned(),
             }
         }
         other => other,
@@ -234,13 +235,15 @@ mod tests {
         assert!(check_version("n", "9.7.4-2", "(Debian)").is_ok());
         assert!(check_version("n", "8.0.26", "").is_ok());
         assert!(check_version("n", "8.4.3", "MySQL Community Server - GPL").is_ok());
-        for (version, words) in [
-            ("8.0.25", "8.0.26"),
-            ("5.7.44-log", "8.0.26"),
-            ("11.8.3-MariaDB", "[[servers]]"),
-            ("", "8.0.26"),
+        for (version, comment, words) in [
+            ("8.0.25", "", "n runs MySQL 8.0.25; [cluster]"),
+            ("5.7.44-log", "", "8.0.26"),
+            ("11.8.3-MariaDB", "", "n runs MariaDB 11.8.3; [cluster]"),
+            ("5.5.5-10.11.6-MariaDB-log", "", "MariaDB 10.11.6;"),
+            ("12.0.1", "mariadb.org binary distribution, MariaDB", "[[servers]]"),
+            ("", "", "8.0.26"),
         ] {
-            let error = check_version("n", version, "").unwrap_err().to_string();
+            let error = check_version("n", version, comment).unwrap_err().to_string();
             assert!(error.contains(words), "{error}");
         }
     }

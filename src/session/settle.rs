@@ -96,7 +96,10 @@ impl Session {
     /// What the session's variables mean for lexing and routing.
     pub(super) fn follow_variables(&mut self) {
         let variables = &self.wanted.variables;
-        let isolation = variables.get(b"transaction_isolation").and_then(Isolation::parse);
+        // The other is MariaDB's until 11.1.
+        let isolation =
+            variables.get(b"transaction_isolation").or_else(|| variables.get(b"tx_isolation"));
+        let isolation = isolation.and_then(Isolation::parse);
         self.isolation = isolation.unwrap_or_default();
         let topology = self.worker.shared.topology.load();
         let primary = topology.primary();
@@ -126,14 +129,19 @@ impl Session {
         if matches!(statement.kind, Kind::Read | Kind::PrimaryRead | Kind::Previous) {
             return;
         }
-        // Without GTIDs, or where the packet that ends a result set has no room for them, only
-        // time can tell that a write has arrived.
+        // Without GTIDs, on a connection that does not tell them, or where the packet that ends a result set has
+        // no room for them, only time can tell that a write has arrived.
         let topology = self.worker.shared.topology.load();
         let no_gtids = topology.primary().is_none_or(|server| server.executed.is_none());
+        let untold = self
+            .lease
+            .as_mut()
+            .and_then(crate::backend::pool::Lease::connection)
+            .is_some_and(|server| !server.tells_gtids);
         let hidden = reply.result_set
             && !self.server_bits.has(Capabilities::DEPRECATE_EOF)
             && statement.kind == Kind::Write;
-        if no_gtids || hidden {
+        if no_gtids || untold || hidden {
             self.wrote_blind_at = Some(Instant::now());
         }
     }

@@ -14,6 +14,10 @@ const REPORTED_BY_DEFAULT: [&[u8]; 5] = [
     b"character_set_connection",
 ];
 
+/// In the place of a tracker for GTIDs MariaDB has this variable, which it reports after every transaction that got one
+/// (<https://mariadb.com/kb/en/gtid/#last_gtid>).
+const MARIADB_GTID: &[u8] = b"last_gtid";
+
 /// Changes of session state that one response reported.
 #[derive(Debug, Default)]
 pub(super) struct Told {
@@ -22,6 +26,15 @@ pub(super) struct Told {
     pub(super) gtids: Vec<u8>,
     /// The server says that something changed, which may be none of the above.
     pub(super) state_changed: bool,
+}
+
+impl Told {
+    fn add_gtids(&mut self, gtids: &[u8]) {
+        if !self.gtids.is_empty() && !gtids.is_empty() {
+            self.gtids.push(b',');
+        }
+        self.gtids.extend_from_slice(gtids);
+    }
 }
 
 /// Which trackers a client gets.
@@ -81,15 +94,32 @@ pub(super) fn read(
 
 fn note(change: &Change<'_>, told: &mut Told) {
     match change {
+        Change::Variable { name, value } if *name == MARIADB_GTID => told.add_gtids(value),
         Change::Variable { name, value } => told.variables.push((name.to_vec(), value.to_vec())),
         Change::Schema(schema) => told.schema = Some(schema.to_vec()),
         Change::StateChanged(changed) => told.state_changed |= *changed,
-        Change::Gtids(gtids) => {
-            if !told.gtids.is_empty() {
-                told.gtids.push(b',');
-            }
-            told.gtids.extend_from_slice(gtids);
-        }
+        Change::Gtids(gtids) => told.add_gtids(gtids),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// INSERT on MariaDB 10.11: what the client did not ask for is taken out, and is no variable of the session.
+    #[test]
+    fn the_gtid_of_mariadb() {
+        let packet = OkPacket {
+            status: StatusFlags::SESSION_STATE_CHANGED,
+            session_state: b"\0\x11\x09last_gtid\x060-1-23",
+            ..OkPacket::default()
+        };
+        let mut told = Told::default();
+        let kept = read(&packet, Wants::Defaults, &mut told).unwrap();
+        assert_eq!(kept, Some(Vec::new()));
+        assert_eq!((told.gtids.as_slice(), told.variables.len()), (b"0-1-23".as_slice(), 0));
+        read(&packet, Wants::Defaults, &mut told).unwrap();
+        assert_eq!(told.gtids, b"0-1-23,0-1-23");
     }
 }

@@ -69,6 +69,8 @@ pub struct Seen {
     pub full: AtomicBool,
     /// Whether logins are left without an answer from now on, the monitor's not.
     pub silent: AtomicBool,
+    /// Whether session trackers are refused from now on, as by a server that has other ones.
+    pub trackless: AtomicBool,
     /// Whether nothing is answered from now on, to nobody: a process that is stopped.
     pub frozen: AtomicBool,
 }
@@ -243,6 +245,10 @@ impl Conn {
             return self.probe(text).await;
         }
         if text.starts_with("SET ") {
+            let tracks = text.contains("session_track_");
+            if tracks && self.shared.seen.trackless.load(Ordering::Relaxed) {
+                return self.refuse(Vec::new(), 1, 1193).await;
+            }
             return self.ok().await;
         }
         *self.shared.seen.statements.lock().unwrap().entry(text.to_owned()).or_default() += 1;

@@ -78,6 +78,26 @@ async fn writes_and_what_follows_them_stay_on_the_primary() {
     }
 }
 
+/// Servers that have GTIDs and do not tell them: nothing shows when the replica has the write.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn own_writes_are_read_where_they_were_written() {
+    let primary = Fake::primary().await;
+    let replica = Fake::replica_of(&primary).await;
+    for fake in [&primary, &replica] {
+        fake.seen.trackless.store(true, Ordering::Relaxed);
+    }
+    let weir = Weir::start_with(&[&primary.address, &replica.address], "");
+    let mut client = Client::login(&weir.address).await;
+    crate::until("reads go to the replica", async || {
+        assert_eq!(client.query("SELECT 'where'").await, Outcome::row("where"));
+        replica.seen.count("SELECT 'where'") > 0
+    })
+    .await;
+    assert_eq!(client.query("INSERT INTO t VALUES ('own')").await, Outcome::Done);
+    assert_eq!(client.query("SELECT 'own'").await, Outcome::row("own"));
+    assert_eq!((primary.seen.count("SELECT 'own'"), replica.seen.count("SELECT 'own'")), (1, 0));
+}
+
 /// A process that is stopped keeps its connections: their silence alone says nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_waits_for_a_frozen_replica_is_asked_elsewhere() {

@@ -5,7 +5,7 @@
 //!
 //! | module | how the cluster is driven |
 //! |---|---|
-//! | `life`, `nodes`, `copy`, `options`, `faults`, `snapshot` | through the library, as `weir cluster` does |
+//! | `life`, `nodes`, `copy`, `options`, `faults`, `snapshot`, `image` | through the library, as `weir cluster` does |
 //! | `moves`, `lead`, `group`, `api`, `chaos` | by a Weir that serves, with clients |
 
 #![expect(
@@ -21,6 +21,7 @@ mod chaos;
 mod copy;
 mod faults;
 mod group;
+mod image;
 mod lead;
 mod life;
 mod moves;

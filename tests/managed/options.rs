@@ -18,7 +18,7 @@ use weir::cluster::{self, Change, ClusterError, ClusterView, NodeView, Silent, S
 use weir::config::{Cluster, Config, Data, DockerTls};
 use weir::topology::Role;
 
-use crate::docker::docker;
+use crate::docker::{docker, engine_socket};
 use crate::managed::Fixture;
 use crate::recorder::Recorder;
 use crate::roles::node;
@@ -374,7 +374,7 @@ async fn serve_engine(certificates: &Certificates) -> SocketAddr {
             let acceptor = acceptor.clone();
             let _passing = tokio::spawn(async move {
                 let Ok(mut stream) = acceptor.accept(stream).await else { return };
-                let mut engine = UnixStream::connect("/var/run/docker.sock").await.unwrap();
+                let mut engine = UnixStream::connect(engine_socket()).await.unwrap();
                 let _ended = tokio::io::copy_bidirectional(&mut stream, &mut engine).await;
             });
         }

@@ -6,8 +6,7 @@ use tempfile::TempDir;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::{JoinHandle, JoinSet};
 
-/// Where an engine listens when nothing else is said.
-const ENGINE: &str = "/var/run/docker.sock";
+use crate::docker::engine_socket;
 
 /// A socket behind which the engine is.
 pub(crate) struct Gate {
@@ -52,13 +51,10 @@ impl Gate {
 
 /// Whoever drops it drops the connections too.
 async fn pass(listener: UnixListener) {
-    let engine = std::env::var("DOCKER_HOST").unwrap_or_default();
-    let engine = engine.strip_prefix("unix://").unwrap_or(ENGINE).to_owned();
     let mut connections = JoinSet::new();
     while let Ok((mut inside, _)) = listener.accept().await {
-        let engine = engine.clone();
         connections.spawn(async move {
-            let mut outside = UnixStream::connect(engine).await?;
+            let mut outside = UnixStream::connect(engine_socket()).await?;
             tokio::io::copy_bidirectional(&mut inside, &mut outside).await
         });
         while connections.try_join_next().is_some() {}
