@@ -429,3 +429,70 @@ impl Session {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn two_statements() -> PreparedStatements {
+        let mut prepared = PreparedStatements::default();
+        for id in [1, 2] {
+            let statement = Statement {
+                kind: Kind::PrimaryRead,
+                pins: Pins::NONE,
+                unpins: Pins::NONE,
+                needs: Needs::NONE,
+                count: 1,
+                reason: "a test",
+            };
+            let key = prepared.free_key(None, b"SELECT 1"[..].into());
+            let ok = PrepareOk {
+                statement_id: 7,
+                columns: 1,
+                params: 0,
+                warnings: 0,
+                metadata_follows: None,
+            };
+            prepared.add(id, key, Arc::new(statement), ok);
+        }
+        prepared
+    }
+
+    #[test]
+    fn a_cursor_is_open_until_its_statement_ends_it() {
+        let mut prepared = two_statements();
+        for (id, open, any) in [
+            (1, false, false),
+            (1, true, true),
+            (1, true, true),
+            (2, true, true),
+            (1, false, true),
+            (3, true, true),
+            (2, false, false),
+        ] {
+            prepared.set_cursor(id, open);
+            assert_eq!(prepared.cursors_open(), any, "{id} {open}");
+        }
+        prepared.set_cursor(1, true);
+        assert!(prepared.remove(2).is_some());
+        assert!(prepared.cursors_open());
+        assert!(prepared.remove(1).is_some());
+        assert!(!prepared.cursors_open());
+        prepared = two_statements();
+        prepared.set_cursor(1, true);
+        prepared.clear();
+        assert!(!prepared.cursors_open());
+    }
+
+    #[test]
+    fn statements_of_one_session_share_none_of_the_servers() {
+        let prepared = two_statements();
+        let keys: Vec<_> = prepared.statements.values().map(|statement| &statement.key).collect();
+        assert_ne!(keys[0], keys[1]);
+        // Another session's first of that text is the same, its schema's is not.
+        let other = two_statements();
+        assert_eq!(Some(keys[0]), other.statements.get(&1).map(|statement| &statement.key));
+        let elsewhere = StatementKey::new(Some(b"a"[..].into()), b"SELECT 1"[..].into());
+        assert_ne!(*keys[0], elsewhere);
+    }
+}
