@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::mpsc;
-use tokio::task::LocalSet;
 
 use crate::session::worker::{Shared, Worker};
 use crate::wire::{Capabilities, codes, frame_with};
@@ -55,12 +55,31 @@ pub fn start_worker(
     let (sender, receiver) = mpsc::channel(HAND_OVER);
     let sessions = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&sessions);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (tell, started) = std::sync::mpsc::sync_channel(1);
     std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-        let local = LocalSet::new();
-        local.block_on(&runtime, work(Rc::new(make()), receiver, count));
+        // Made here, since neither it nor its tasks ever leave their thread.
+        let runtime =
+            Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+        match runtime {
+            Ok(runtime) => {
+                let _ = tell.send(Ok(()));
+                run(&runtime, work(Rc::new(make()), receiver, count));
+            }
+            Err(error) => {
+                let _ = tell.send(Err(error));
+            }
+        }
     })?;
+    started.recv().map_err(std::io::Error::other)??;
     Ok(WorkerHandle { sockets: sender, sessions })
+}
+
+/// Runs a worker to its end. Its own work is a task beside its sessions: what the runtime itself waits for would be
+/// polled again whenever any session wakes up.
+fn run(runtime: &LocalRuntime, work: impl Future<Output = ()> + 'static) {
+    if let Err(error) = runtime.block_on(runtime.spawn_local(work)) {
+        tracing::error!(%error, "a worker ended");
+    }
 }
 
 async fn work(

@@ -2,8 +2,11 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::rc::{Rc, Weak};
 use std::time::Instant;
+
+use xxhash_rust::xxh3::Xxh3Builder;
 
 use crate::backend::state::State;
 use crate::net::stream::PacketStream;
@@ -11,12 +14,28 @@ use crate::topology::ServerId;
 use crate::wire::Capabilities;
 
 /// What a prepared statement is known by: the schema it was prepared in and its text.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StatementKey {
-    pub schema: Option<Rc<[u8]>>,
-    pub text: Rc<[u8]>,
+    /// Of schema and text: an execution looks its statement up without reading them.
+    hash: u64,
     /// 0, or more where one session prepared the same text several times.
     pub copy: u32,
+    pub schema: Option<Rc<[u8]>>,
+    pub text: Rc<[u8]>,
+}
+
+impl StatementKey {
+    /// The first statement of that text.
+    pub fn new(schema: Option<Rc<[u8]>>, text: Rc<[u8]>) -> Self {
+        let hash = Xxh3Builder::new().hash_one((&schema, &text));
+        Self { hash, copy: 0, schema, text }
+    }
+}
+
+impl Hash for StatementKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash ^ u64::from(self.copy));
+    }
 }
 
 /// A statement prepared on one connection.

@@ -33,6 +33,8 @@ pub enum LeaseError {
     /// All connections were in use for `[pool] wait_seconds`.
     #[error("all {limit} connections to the server are in use, waited {waited:?}")]
     Full { limit: usize, waited: Duration },
+    #[error("the server is not known any more")]
+    Gone,
 }
 
 /// Sizes and times of `[pool]`, as they apply to one worker.
@@ -49,79 +51,99 @@ pub struct Limits {
 pub struct Pools {
     connector: Connector,
     limits: Limits,
-    servers: RefCell<HashMap<ServerId, Rc<ServerSlots>>>,
+    /// A handful: a search through them costs less than a hash.
+    servers: RefCell<Vec<Rc<ServerSlots>>>,
+    pools: RefCell<HashMap<PoolKey, Rc<Pool>>>,
     next_id: Cell<u64>,
 }
 
 /// The connections of this worker to one server, over all users.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct ServerSlots {
+    server: ServerId,
     open: Cell<usize>,
     /// Commands under way.
     active: Cell<u32>,
-    #[expect(clippy::vec_box, reason = "a connection is moved between lists, leases and sessions")]
-    idle: RefCell<HashMap<PoolKey, Vec<Box<Connection>>>>,
     waiters: RefCell<VecDeque<oneshot::Sender<()>>>,
+}
+
+/// The idle connections that have a [`PoolKey`] in common. Sessions keep theirs at hand.
+#[derive(Debug)]
+pub struct Pool {
+    key: PoolKey,
+    #[expect(clippy::vec_box, reason = "a connection is moved between lists, leases and sessions")]
+    idle: RefCell<Vec<Box<Connection>>>,
+    slots: Rc<ServerSlots>,
 }
 
 /// A connection on loan. Given back when dropped if it is clean, closed otherwise.
 #[derive(Debug)]
 pub struct Lease {
     connection: Option<Box<Connection>>,
-    key: PoolKey,
-    slots: Rc<ServerSlots>,
+    pool: Rc<Pool>,
 }
 
 impl Pools {
     /// No connections yet.
     pub fn new(connector: Connector, limits: Limits) -> Self {
-        Self { connector, limits, servers: RefCell::default(), next_id: Cell::new(1) }
+        Self {
+            connector,
+            limits,
+            servers: RefCell::default(),
+            pools: RefCell::default(),
+            next_id: Cell::new(1),
+        }
     }
 
     /// Leases of a server that are out in this worker.
     pub fn active(&self, server: ServerId) -> u32 {
-        self.servers.borrow().get(&server).map_or(0, |slots| slots.active.get())
+        let servers = self.servers.borrow();
+        servers.iter().find(|slots| slots.server == server).map_or(0, |slots| slots.active.get())
     }
 
     fn slots(&self, server: ServerId) -> Rc<ServerSlots> {
-        Rc::clone(self.servers.borrow_mut().entry(server).or_default())
+        let mut servers = self.servers.borrow_mut();
+        if let Some(slots) = servers.iter().find(|slots| slots.server == server) {
+            return Rc::clone(slots);
+        }
+        let slots = Rc::new(ServerSlots::new(server));
+        servers.push(Rc::clone(&slots));
+        slots
     }
 
-    /// The idle connection that `session` used last on this server, if nobody used it since.
-    pub fn take_previous(&self, key: &PoolKey, session: u64, connection: u64) -> Option<Lease> {
+    /// The pool of that key.
+    pub fn pool(&self, key: PoolKey) -> Rc<Pool> {
+        let mut pools = self.pools.borrow_mut();
+        if let Some(pool) = pools.get(&key) {
+            return Rc::clone(pool);
+        }
         let slots = self.slots(key.server);
-        let taken = {
-            let mut idle = slots.idle.borrow_mut();
-            let list = idle.get_mut(key)?;
-            let at = list.iter().position(|c| c.id == connection && c.last_session == session)?;
-            list.remove(at)
-        };
-        taken_if_quiet(taken, key, &slots)
+        let pool = Rc::new(Pool { key: key.clone(), idle: RefCell::default(), slots });
+        pools.insert(key, Rc::clone(&pool));
+        pool
     }
 
     /// A connection for `session` that is in state `wanted` or can be brought to it: an idle one,
     /// else a new one, else the next that is given back. Dropping the future gives up the place.
     pub async fn lease(
         &self,
-        key: &PoolKey,
+        pool: &Rc<Pool>,
         config: &Server,
         account: &Account,
         wanted: &State,
         session: u64,
     ) -> Result<Lease, LeaseError> {
-        let slots = self.slots(key.server);
+        let slots = &pool.slots;
         let started = Instant::now();
         loop {
-            while let Some(idle) = best_idle(&slots, key, wanted, session) {
-                if let Some(lease) = taken_if_quiet(idle, key, &slots) {
-                    return Ok(lease);
-                }
+            if let Some(lease) = pool.take(wanted, session) {
+                return Ok(lease);
             }
-            if slots.open.get() < self.limits.per_server || close_one_idle(&slots) {
-                return self.open(key, config, account, slots).await;
+            if slots.open.get() < self.limits.per_server || self.close_one_idle(slots) {
+                return self.open(pool, config, account).await;
             }
             let left = self.limits.wait.saturating_sub(started.elapsed());
-            if tokio::time::timeout(left, Waiting::begin(&slots).turn()).await.is_err() {
+            if tokio::time::timeout(left, Waiting::begin(slots).turn()).await.is_err() {
                 let waited = started.elapsed();
                 return Err(LeaseError::Full { limit: self.limits.per_server, waited });
             }
@@ -137,7 +159,7 @@ impl Pools {
     ) -> Result<Opened, ConnectError> {
         let slots = self.slots(server);
         if slots.open.get() >= self.limits.per_server {
-            close_one_idle(&slots);
+            self.close_one_idle(&slots);
         }
         let place = Place::take(slots);
         let connection = self.connector.open(self.new_id(), server, config, account).await?;
@@ -146,9 +168,8 @@ impl Pools {
 
     /// Pools a new login under the key that its proof made known.
     pub fn adopt(&self, key: PoolKey, opened: Opened) {
-        let slots = self.slots(key.server);
         opened.place.keep();
-        drop(Lease::new(opened.connection, key, slots));
+        drop(Lease::new(opened.connection, self.pool(key)));
     }
 
     fn new_id(&self) -> u64 {
@@ -159,46 +180,54 @@ impl Pools {
 
     async fn open(
         &self,
-        key: &PoolKey,
+        pool: &Rc<Pool>,
         config: &Server,
         account: &Account,
-        slots: Rc<ServerSlots>,
     ) -> Result<Lease, LeaseError> {
-        let place = Place::take(Rc::clone(&slots));
-        let connection = self.connector.open(self.new_id(), key.server, config, account).await?;
+        let place = Place::take(Rc::clone(&pool.slots));
+        let connection =
+            self.connector.open(self.new_id(), pool.key.server, config, account).await?;
         place.keep();
-        Ok(Lease::new(Box::new(connection), key.clone(), slots))
+        Ok(Lease::new(Box::new(connection), Rc::clone(pool)))
+    }
+
+    /// Closes the longest idle connection to a server, of any user; false when none is idle.
+    fn close_one_idle(&self, slots: &Rc<ServerSlots>) -> bool {
+        let pools = self.pools.borrow();
+        let oldest = pools
+            .values()
+            .filter(|pool| Rc::ptr_eq(&pool.slots, slots))
+            .filter_map(|pool| pool.idle.borrow().first().map(|c| (c.idle_since, pool)))
+            .min_by_key(|(since, _)| *since);
+        let Some((_, pool)) = oldest else { return false };
+        drop(pool.idle.borrow_mut().remove(0));
+        slots.open.set(slots.open.get().saturating_sub(1));
+        true
     }
 
     /// Closes what was idle for longer than `[pool] max_idle_seconds`, or belongs to a server that
-    /// is not in `servers` any more.
+    /// is not in `servers` any more. Forgets pools that are empty and in nobody's hands.
     pub fn reap(&self, now: Instant, servers: &dyn Fn(ServerId) -> bool) {
-        for (id, slots) in self.servers.borrow().iter() {
-            let mut closed = 0;
-            slots.idle.borrow_mut().retain(|_, list| {
-                let before = list.len();
-                list.retain_mut(|c| {
-                    servers(*id)
-                        && now.saturating_duration_since(c.idle_since) < self.limits.max_idle
-                        && c.stream.is_quiet()
-                });
-                closed += before - list.len();
-                !list.is_empty()
+        self.pools.borrow_mut().retain(|key, pool| {
+            let mut idle = pool.idle.borrow_mut();
+            let before = idle.len();
+            idle.retain_mut(|c| {
+                servers(key.server)
+                    && now.saturating_duration_since(c.idle_since) < self.limits.max_idle
+                    && c.stream.is_quiet()
             });
-            slots.closed(closed);
-        }
+            pool.slots.closed(before - idle.len());
+            !idle.is_empty() || Rc::strong_count(pool) > 1
+        });
     }
 
     /// Closes the idle connections of a user whose password is not of this generation any more.
     pub fn forget_user(&self, user: &[u8], generation: Option<u64>) {
-        for slots in self.servers.borrow().values() {
-            let mut closed = 0;
-            slots.idle.borrow_mut().retain(|key, list| {
-                let stale = key.user.as_ref() == user && Some(key.generation) != generation;
-                closed += if stale { list.len() } else { 0 };
-                !stale
-            });
-            slots.closed(closed);
+        for (key, pool) in self.pools.borrow().iter() {
+            if key.user.as_ref() == user && Some(key.generation) != generation {
+                let closed = std::mem::take(&mut *pool.idle.borrow_mut()).len();
+                pool.slots.closed(closed);
+            }
         }
     }
 }
@@ -262,6 +291,10 @@ impl Drop for Waiting {
 }
 
 impl ServerSlots {
+    fn new(server: ServerId) -> Self {
+        Self { server, open: Cell::default(), active: Cell::default(), waiters: RefCell::default() }
+    }
+
     /// Counts connections as gone and lets as many waiters try.
     fn closed(&self, count: usize) {
         self.open.set(self.open.get().saturating_sub(count));
@@ -279,79 +312,79 @@ impl ServerSlots {
     }
 }
 
-/// The idle connection that needs the least to become `wanted`: the session's own last one, else one
-/// in the same state, else any that can become it.
-fn best_idle(
-    slots: &ServerSlots,
-    key: &PoolKey,
-    wanted: &State,
-    session: u64,
-) -> Option<Box<Connection>> {
-    let mut idle = slots.idle.borrow_mut();
-    let list = idle.get_mut(key)?;
-    let newest = list.last()?;
-    if newest.last_session == session && newest.state.same(wanted) {
-        return list.pop();
+impl Pool {
+    /// The server that its connections go to.
+    pub fn server(&self) -> ServerId {
+        self.key.server
     }
-    let mut best: Option<(u8, usize)> = None;
-    for (at, connection) in list.iter().enumerate().rev() {
-        let same = connection.state.same(wanted);
-        let rank = match (same, connection.last_session == session) {
-            (true, true) => 4,
-            (true, false) if connection.insert_id_owner.is_none() => 3,
-            (true, false) => 2,
-            (false, _) if connection.state.can_become(wanted) => 1,
-            _ => 0,
+
+    /// The idle connection that `session` used last on this server, if nobody used it since.
+    pub fn take_previous(self: &Rc<Self>, session: u64, connection: u64) -> Option<Lease> {
+        let taken = {
+            let mut idle = self.idle.borrow_mut();
+            let at = idle.iter().position(|c| c.id == connection && c.last_session == session)?;
+            idle.remove(at)
         };
-        if rank > best.map_or(0, |b| b.0) {
-            best = Some((rank, at));
-            if rank == 4 {
-                break;
+        self.taken_if_quiet(taken)
+    }
+
+    /// An idle connection for `session` that is in state `wanted` or can be brought to it.
+    pub fn take(self: &Rc<Self>, wanted: &State, session: u64) -> Option<Lease> {
+        loop {
+            let idle = self.best_idle(wanted, session)?;
+            if let Some(lease) = self.taken_if_quiet(idle) {
+                return Some(lease);
             }
         }
     }
-    best.map(|(_, at)| list.remove(at))
-}
 
-/// Leases an idle connection unless the server has closed or spoken on it meanwhile.
-fn taken_if_quiet(
-    mut connection: Box<Connection>,
-    key: &PoolKey,
-    slots: &Rc<ServerSlots>,
-) -> Option<Lease> {
-    if connection.stream.is_quiet() {
-        return Some(Lease::new(connection, key.clone(), Rc::clone(slots)));
+    /// The idle connection that needs the least to become `wanted`: the session's own last one, else one
+    /// in the same state, else any that can become it.
+    fn best_idle(&self, wanted: &State, session: u64) -> Option<Box<Connection>> {
+        let mut list = self.idle.borrow_mut();
+        let newest = list.last()?;
+        if newest.last_session == session && newest.state.same(wanted) {
+            return list.pop();
+        }
+        let mut best: Option<(u8, usize)> = None;
+        for (at, connection) in list.iter().enumerate().rev() {
+            let same = connection.state.same(wanted);
+            let rank = match (same, connection.last_session == session) {
+                (true, true) => 4,
+                (true, false) if connection.insert_id_owner.is_none() => 3,
+                (true, false) => 2,
+                (false, _) if connection.state.can_become(wanted) => 1,
+                _ => 0,
+            };
+            if rank > best.map_or(0, |b| b.0) {
+                best = Some((rank, at));
+                if rank == 4 {
+                    break;
+                }
+            }
+        }
+        best.map(|(_, at)| list.remove(at))
     }
-    slots.closed(1);
-    None
-}
 
-/// Closes the longest idle connection of any user; false when none is idle.
-fn close_one_idle(slots: &ServerSlots) -> bool {
-    let mut idle = slots.idle.borrow_mut();
-    let oldest = idle
-        .iter()
-        .filter_map(|(key, list)| list.first().map(|c| (c.idle_since, key.clone())))
-        .min_by_key(|(since, _)| *since);
-    let Some((_, key)) = oldest else { return false };
-    let Some(list) = idle.get_mut(&key) else { return false };
-    list.remove(0);
-    if list.is_empty() {
-        idle.remove(&key);
+    /// Leases an idle connection unless the server has closed or spoken on it meanwhile.
+    fn taken_if_quiet(self: &Rc<Self>, mut connection: Box<Connection>) -> Option<Lease> {
+        if connection.stream.is_quiet() {
+            return Some(Lease::new(connection, Rc::clone(self)));
+        }
+        self.slots.closed(1);
+        None
     }
-    slots.open.set(slots.open.get().saturating_sub(1));
-    true
 }
 
 impl Lease {
-    fn new(connection: Box<Connection>, key: PoolKey, slots: Rc<ServerSlots>) -> Self {
-        slots.active.set(slots.active.get() + 1);
-        Self { connection: Some(connection), key, slots }
+    fn new(connection: Box<Connection>, pool: Rc<Pool>) -> Self {
+        pool.slots.active.set(pool.slots.active.get() + 1);
+        Self { connection: Some(connection), pool }
     }
 
     /// The server at the other end.
     pub fn server(&self) -> ServerId {
-        self.key.server
+        self.pool.key.server
     }
 
     /// The connection.
@@ -374,21 +407,16 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.slots.active.set(self.slots.active.get().saturating_sub(1));
+        let Pool { idle, slots, .. } = &*self.pool;
+        slots.active.set(slots.active.get().saturating_sub(1));
         let Some(mut connection) = self.connection.take() else { return };
         if connection.is_clean() {
             connection.idle_since = Instant::now();
-            let mut idle = self.slots.idle.borrow_mut();
-            if let Some(list) = idle.get_mut(&self.key) {
-                list.push(connection);
-            } else {
-                idle.insert(self.key.clone(), vec![connection]);
-            }
-            drop(idle);
-            self.slots.wake_one();
+            idle.borrow_mut().push(connection);
+            slots.wake_one();
         } else {
             drop(connection);
-            self.slots.closed(1);
+            slots.closed(1);
         }
     }
 }

@@ -53,6 +53,11 @@ impl Buffer {
         self.memory.get(self.start..self.end).unwrap_or_default()
     }
 
+    /// The unconsumed bytes, to be changed.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        self.memory.get_mut(self.start..self.end).unwrap_or_default()
+    }
+
     /// Unconsumed bytes.
     pub fn len(&self) -> usize {
         self.end - self.start

@@ -242,6 +242,13 @@ impl PacketStream {
         self.bytes().get(HEADER_LEN..HEADER_LEN + message.first_len).unwrap_or_default()
     }
 
+    /// Writes over the bytes at `at`, counted from the front; bytes that are not there stay away.
+    pub fn overwrite(&mut self, at: usize, bytes: &[u8]) {
+        if let Some(place) = self.input.bytes_mut().get_mut(at..at + bytes.len()) {
+            place.copy_from_slice(bytes);
+        }
+    }
+
     /// The packets of a message, with their headers.
     pub fn raw(&self, message: Message) -> &[u8] {
         self.bytes().get(..message.raw_len).unwrap_or_default()

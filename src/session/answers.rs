@@ -1,7 +1,5 @@
 //! What Weir answers by itself.
 
-use std::sync::atomic::Ordering;
-
 use crate::net::response::Shape;
 use crate::net::stream::ReadError;
 use crate::session::execute::Work;
@@ -161,7 +159,7 @@ impl Session {
     pub(super) async fn answer_statistics(&mut self) -> Result<(), Closed> {
         let shared = &self.worker.shared;
         let uptime = shared.started.elapsed().as_secs();
-        let questions = shared.registry.questions.load(Ordering::Relaxed);
+        let questions = shared.registry.questions();
         let average = questions.checked_div(uptime).unwrap_or(questions);
         let text = format!(
             "Uptime: {uptime}  Threads: {}  Questions: {questions}  Slow queries: 0  Opens: 0  \

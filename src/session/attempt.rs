@@ -128,7 +128,7 @@ impl Session {
                 .map_err(|failed| failed.end(retry, statement, false))?;
         }
         let limit = self.worker.shared.config.pool.max_prepared;
-        let sending = (&*client, message);
+        let sending = (&mut *client, message);
         let ready = ready(server, prepared, preparing.as_ref(), sending, work, wanted, limit).await;
         let outgoing = match ready {
             Ok(Ready::Message) => None,

@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::backend::connect::Account;
 use crate::backend::connection::InsertId;
@@ -25,7 +24,7 @@ impl Session {
         command: Command,
         message: Message,
     ) -> Result<(), Closed> {
-        self.worker.shared.registry.questions.fetch_add(1, Ordering::Relaxed);
+        self.entry.asks();
         match command {
             Command::Query => self.query(message).await,
             Command::StmtExecute => self.use_statement(message, Shape::Query).await,
@@ -43,9 +42,9 @@ impl Session {
             }
             Command::Statistics => self.answer_statistics().await,
             Command::SetOption => self.set_option(message).await,
-            Command::ProcessKill => self.process_kill(message).await,
+            Command::ProcessKill => Box::pin(self.process_kill(message)).await,
             Command::ResetConnection => self.reset_connection().await,
-            Command::ChangeUser => self.change_user(message).await,
+            Command::ChangeUser => Box::pin(self.change_user(message)).await,
             Command::Debug => {
                 let debug = plain(Kind::PrimaryRead, "COM_DEBUG");
                 self.execute(Work::Message(Shape::Single), &debug).await

@@ -166,10 +166,11 @@ impl Session {
 
     /// Whether the statement may be kept until there is a primary again: there was one.
     fn lacks_primary(&self, plan: &Plan, choice: &Choice) -> bool {
-        let topology = self.worker.shared.topology.load();
         let wants =
             matches!(plan.target, Target::NoPrimary(_) | Target::Primary | Target::Replicas);
-        matches!(choice, Choice::Nowhere(_)) && wants && topology.had_primary
+        matches!(choice, Choice::Nowhere(_))
+            && wants
+            && self.worker.shared.topology.load().had_primary
     }
 
     /// Whether nothing was sent and the primary may be back, or be another one, in a moment.

@@ -1,8 +1,10 @@
 //! Carrying out a plan: lease, bring the connection to the session's state, send, pass the answer,
 //! and run it again elsewhere where that is right.
 
+use std::rc::Rc;
+
 use crate::backend::connect::ConnectError;
-use crate::backend::pool::LeaseError;
+use crate::backend::pool::{Lease, LeaseError, Pool};
 use crate::net::response::Shape;
 use crate::session::attempt::Attempt;
 use crate::session::door::Admission;
@@ -62,8 +64,8 @@ impl Session {
             }
             let (id, retry) = match choice {
                 Choice::Held => (None, false),
-                Choice::Server { id, config, retry, previous } => {
-                    let leased = self.take_lease(id, &config, statement, previous).await;
+                Choice::Server { id, retry, previous } => {
+                    let leased = self.take_lease(id, statement, previous).await;
                     match leased {
                         Ok(()) => (Some(id), retry),
                         Err(error) if retry && excluded.len() < MAX_ATTEMPTS => {
@@ -114,7 +116,7 @@ impl Session {
     async fn answer_choice(&mut self, choice: Choice, work: Work) -> Result<(), Closed> {
         match choice {
             Choice::Connection => self.answer_connection_id(work).await,
-            Choice::Kill => self.answer_kill_statement(work).await,
+            Choice::Kill => Box::pin(self.answer_kill_statement(work)).await,
             Choice::Denied(why) => {
                 self.send_error(
                     &codes::PRIVILEGE_REQUIRED.packet(format!("Weir refuses this: {why}")),
@@ -132,12 +134,9 @@ impl Session {
     async fn take_lease(
         &mut self,
         id: ServerId,
-        config: &crate::config::Server,
         statement: &Statement,
         previous: bool,
     ) -> Result<(), LeaseError> {
-        let key = self.pool_key(id);
-        let pools = &self.worker.pools;
         let session = u64::from(self.id);
         if previous && self.lease.is_some() {
             return Ok(());
@@ -150,23 +149,31 @@ impl Session {
         } else {
             None
         };
-        if let Some(lease) = own.and_then(|own| pools.take_previous(&key, session, own)) {
-            self.lease = Some(lease);
-            return Ok(());
-        }
-        let account = self.account();
-        let lease = pools.lease(&key, config, &account, &self.wanted, session).await?;
-        self.lease = Some(lease);
+        let pool = self.pool(id);
+        let idle = own
+            .and_then(|own| pool.take_previous(session, own))
+            .or_else(|| pool.take(&self.wanted, session));
+        self.lease = Some(match idle {
+            Some(lease) => lease,
+            // Boxed, as logins are large and rare: what every command carries along stays small.
+            None => Box::pin(self.wait_for_lease(&pool)).await?,
+        });
         Ok(())
+    }
+
+    /// A new connection, or the next that is given back.
+    async fn wait_for_lease(&self, pool: &Rc<Pool>) -> Result<Lease, LeaseError> {
+        let topology = self.worker.shared.topology.load_full();
+        let server = topology.get(pool.server()).ok_or(LeaseError::Gone)?;
+        let (pools, account) = (&self.worker.pools, self.account());
+        pools.lease(pool, &server.config, &account, &self.wanted, u64::from(self.id)).await
     }
 
     /// The connection of the last statement, in `self.lease`, if nobody has used it since.
     fn take_own_previous(&mut self, server: ServerId) -> Option<()> {
         self.asks_previous = true;
         let (_, connection) = self.previous.filter(|(on, _)| *on == server)?;
-        let key = self.pool_key(server);
-        let lease = self.worker.pools.take_previous(&key, u64::from(self.id), connection)?;
-        self.lease = Some(lease);
+        self.lease = Some(self.pool(server).take_previous(u64::from(self.id), connection)?);
         Some(())
     }
 
@@ -187,7 +194,7 @@ impl Session {
                 let words = format!("{error} ([pool] max_connections_per_server, wait_seconds)");
                 self.send_error(&codes::TOO_MANY_CONNECTIONS.packet(words)).await
             }
-            LeaseError::Connect(_) => {
+            LeaseError::Connect(_) | LeaseError::Gone => {
                 self.gave_up(id, &error.to_string());
                 self.send_error(
                     &codes::UNKNOWN_ERROR.packet(format!("Weir cannot reach the server: {error}")),
@@ -208,7 +215,7 @@ impl Session {
         let alive = self
             .lease
             .as_mut()
-            .and_then(crate::backend::pool::Lease::connection)
+            .and_then(Lease::connection)
             .is_some_and(|connection| connection.is_clean());
         if !alive || !bound {
             self.lease = None;

@@ -266,6 +266,7 @@ fn session(
         lex_mode: LexMode::default(),
         raw_trackers: false,
         lease: None,
+        pools: Vec::new(),
         previous: None,
         insert_id: Rc::new(InsertId::default()),
         asks_previous: false,
@@ -294,6 +295,7 @@ impl Session {
         let (user, auth, plugin) = answer;
         let mut seq = seq.wrapping_add(1);
         self.login.user = Rc::from(user.as_slice());
+        self.pools.clear();
         self.wanted = self.worker.initial_state(self.login.collation, None, self.server_bits);
         self.follow_variables();
         match self.prove(auth, plugin, &mut seq).await? {
@@ -329,7 +331,7 @@ impl Session {
         let Some(server) = topology.primary().or_else(|| topology.replicas().next()) else {
             return Ok(());
         };
-        let pool = self.pool_key(server.id);
+        let pool = self.pool(server.id);
         let account = self.account();
         let lease = self
             .worker

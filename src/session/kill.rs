@@ -65,8 +65,8 @@ impl Session {
         let mut prelude = crate::backend::replay::Prelude::default();
         prelude.query(format!("{verb} {thread}").as_bytes(), self.server_bits);
         let account = self.account();
-        let key = self.pool_key(server);
-        let lease = self.worker.pools.lease(&key, &state.config, &account, &self.wanted, 0).await;
+        let pool = self.worker.pools.pool(self.pool_key(server));
+        let lease = self.worker.pools.lease(&pool, &state.config, &account, &self.wanted, 0).await;
         let mut lease = lease.map_err(|error| error.to_string())?;
         let connection = lease.connection().ok_or("no connection")?;
         match prelude.run(connection).await? {

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::backend::connection::{InsertId, StatementKey};
-use crate::backend::pool::{Lease, PoolKey};
+use crate::backend::pool::{Lease, Pool, PoolKey};
 use crate::backend::state::State;
 use crate::config::Secret;
 use crate::net::stream::{Message, PacketStream, ReadError};
@@ -101,6 +101,8 @@ struct Session {
     /// The client turned trackers on itself; it gets all of them.
     raw_trackers: bool,
     lease: Option<Lease>,
+    /// Where its connections come from, one for each server that it used as this user.
+    pools: Vec<Rc<Pool>>,
     /// Held from the first statement of a transaction on the primary to its end.
     inside: Option<door::Inside>,
     /// The server and the connection (its id in this worker) of the last statement.
@@ -190,6 +192,16 @@ impl Session {
             generation: self.login.generation,
             capabilities: self.server_bits,
         }
+    }
+
+    /// Where connections to that server come from.
+    fn pool(&mut self, server: ServerId) -> Rc<Pool> {
+        if let Some(pool) = self.pools.iter().find(|pool| pool.server() == server) {
+            return Rc::clone(pool);
+        }
+        let pool = self.worker.pools.pool(self.pool_key(server));
+        self.pools.push(Rc::clone(&pool));
+        pool
     }
 }
 

@@ -1,7 +1,7 @@
 //! The client's prepared statements. A server connection knows them under numbers of its own, and
 //! only those that were prepared on it; what is missing is prepared when it is needed.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -45,13 +45,15 @@ pub(super) struct ClientStatement {
 /// All of one client, by its ids.
 #[derive(Debug, Default)]
 pub(super) struct PreparedStatements {
-    statements: HashMap<u32, ClientStatement>,
+    statements: BTreeMap<u32, ClientStatement>,
     last_id: u32,
+    /// How many have an open cursor.
+    cursors: usize,
 }
 
 /// What is to be sent for a piece of work.
 pub(super) enum Ready {
-    /// The client's message as it is.
+    /// The client's message as it stands in its buffer.
     Message,
     /// These packets, the last of which has this number.
     Bytes(Vec<u8>, u8),
@@ -72,7 +74,7 @@ impl PreparedStatements {
     /// The key of a new statement. Two of one session with the same text must not share one of the
     /// server's: a cursor or long data of the one would be lost by the other.
     fn free_key(&self, schema: Option<Rc<[u8]>>, text: Rc<[u8]>) -> StatementKey {
-        let mut key = StatementKey { schema, text, copy: 0 };
+        let mut key = StatementKey::new(schema, text);
         while self.statements.values().any(|statement| statement.key == key) {
             key.copy += 1;
         }
@@ -95,6 +97,13 @@ impl PreparedStatements {
     /// Forgets everything, as COM_RESET_CONNECTION does.
     pub(super) fn clear(&mut self) {
         self.statements.clear();
+        self.cursors = 0;
+    }
+
+    fn remove(&mut self, id: u32) -> Option<ClientStatement> {
+        let gone = self.statements.remove(&id)?;
+        self.cursors -= usize::from(gone.cursor);
+        Some(gone)
     }
 
     /// The text of a statement.
@@ -102,20 +111,21 @@ impl PreparedStatements {
         self.statements.get(&id).map(|statement| &*statement.key.text)
     }
 
-    fn has_cursor(&self) -> bool {
-        self.statements.values().any(|statement| statement.cursor)
-    }
-
     /// Notes whether a cursor is open after an EXECUTE or FETCH.
     pub(super) fn set_cursor(&mut self, id: u32, open: bool) {
+        if !open && self.cursors == 0 {
+            return;
+        }
         if let Some(statement) = self.statements.get_mut(&id) {
+            self.cursors -= usize::from(statement.cursor);
+            self.cursors += usize::from(open);
             statement.cursor = open;
         }
     }
 
     /// Whether any statement has an open cursor.
     pub(super) fn cursors_open(&self) -> bool {
-        self.has_cursor()
+        self.cursors > 0
     }
 }
 
@@ -125,7 +135,7 @@ pub(super) async fn ready(
     server: &mut Connection,
     prepared: &mut PreparedStatements,
     preparing: Option<&(StatementKey, Arc<Statement>)>,
-    (client, message): (&PacketStream, Message),
+    (client, message): (&mut PacketStream, Message),
     work: Work,
     wanted: &State,
     limit: usize,
@@ -139,7 +149,9 @@ pub(super) async fn ready(
     let Some(statement) = prepared.statements.get_mut(&client_id) else {
         return Ok(Ready::Refused(unknown(client_id)));
     };
-    if let Err(error) = make_known(server, &statement.key, wanted, limit).await? {
+    if !server.prepared.contains_key(&statement.key)
+        && let Some(error) = make_known(server, &statement.key, wanted, limit).await?
+    {
         return Ok(Ready::Refused(error));
     }
     let uses = server.uses;
@@ -148,15 +160,16 @@ pub(super) async fn ready(
     };
     known.used = uses;
     let is_execute = matches!(client.payload(message).first(), Some(byte) if *byte == Command::StmtExecute.byte());
-    let bytes = if is_execute && statement.params_or_attributes(client, message) {
-        execute_bytes(statement, known, client, message, server.capabilities)?
-    } else {
-        None
-    };
-    Ok(match bytes {
-        Some((bytes, last_seq)) => Ready::Bytes(bytes, last_seq),
-        None => Ready::Bytes(with_id(client.raw(message), known.id), message.last_seq),
-    })
+    if is_execute
+        && statement.params_or_attributes(client, message)
+        && let Some((bytes, last_seq)) =
+            execute_bytes(statement, known, client, message, server.capabilities)?
+    {
+        return Ok(Ready::Bytes(bytes, last_seq));
+    }
+    // The client's own id is not needed any more: the work knows it.
+    client.overwrite(ID_OFFSET, &known.id.to_le_bytes());
+    Ok(Ready::Message)
 }
 
 impl ClientStatement {
@@ -219,48 +232,40 @@ fn joined(raw: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The packet with another statement id.
-fn with_id(raw: &[u8], id: u32) -> Vec<u8> {
-    let mut bytes = raw.to_vec();
-    if let Some(place) = bytes.get_mut(ID_OFFSET..ID_OFFSET + 4) {
-        place.copy_from_slice(&id.to_le_bytes());
-    }
-    bytes
-}
-
-/// Prepares the statement on the connection unless it is there, in the schema it was prepared in;
-/// the connection is afterwards in the session's schema again.
+/// Prepares the statement on the connection, in the schema it was prepared in at first; the
+/// connection is afterwards in the session's schema again. Gives the error of a server that refuses.
 async fn make_known(
     server: &mut Connection,
     key: &StatementKey,
     wanted: &State,
     limit: usize,
-) -> Result<Result<(), ErrPacket>, String> {
-    if server.prepared.contains_key(key) {
-        return Ok(Ok(()));
-    }
+) -> Result<Option<ErrPacket>, String> {
     make_room(server, key, limit).await?;
     let elsewhere =
         key.schema.as_ref().filter(|schema| server.state.schema.as_ref() != Some(*schema));
     if let Some(schema) = elsewhere
         && let Some(error) = init_db(server, schema).await?
     {
-        return Ok(Err(error));
+        return Ok(Some(error));
     }
     let result = prepare(server, &key.text).await?;
     if elsewhere.is_some() {
         server.state.schema.clone_from(&key.schema);
         if let Some(schema) = wanted.schema.clone() {
             if let Some(error) = init_db(server, &schema).await? {
-                return Ok(Err(error));
+                return Ok(Some(error));
             }
             server.state.schema = Some(schema);
         }
     }
-    Ok(result.map(|id| {
-        let statement = ServerStatement { id, types: None, used: server.uses };
-        server.prepared.insert(key.clone(), statement);
-    }))
+    Ok(match result {
+        Ok(id) => {
+            let statement = ServerStatement { id, types: None, used: server.uses };
+            server.prepared.insert(key.clone(), statement);
+            None
+        }
+        Err(error) => Some(error),
+    })
 }
 
 /// Closes the server's statement of that key, which is about to be prepared anew, and the least
@@ -407,7 +412,7 @@ impl Session {
     pub(super) async fn close_statement(&mut self, message: Message) -> Result<(), Closed> {
         let body = self.client.payload(message).get(1..).unwrap_or_default();
         let Ok(id) = ExecuteHeader::statement_id(body) else { return Ok(()) };
-        let Some(gone) = self.prepared.statements.remove(&id) else { return Ok(()) };
+        let Some(gone) = self.prepared.remove(id) else { return Ok(()) };
         if (gone.cursor || self.pins.any(Pins::LONG_DATA))
             && let Some(server) =
                 self.lease.as_mut().and_then(crate::backend::pool::Lease::connection)
@@ -416,11 +421,78 @@ impl Session {
         {
             server.busy = true;
         }
-        if !self.prepared.has_cursor() {
+        if !self.prepared.cursors_open() {
             self.pins = self.pins.without(Pins::CURSOR);
         }
         self.pins = self.pins.without(Pins::LONG_DATA);
         self.release_unless_bound();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn two_statements() -> PreparedStatements {
+        let mut prepared = PreparedStatements::default();
+        for id in [1, 2] {
+            let statement = Statement {
+                kind: Kind::PrimaryRead,
+                pins: Pins::NONE,
+                unpins: Pins::NONE,
+                needs: Needs::NONE,
+                count: 1,
+                reason: "a test",
+            };
+            let key = prepared.free_key(None, b"SELECT 1"[..].into());
+            let ok = PrepareOk {
+                statement_id: 7,
+                columns: 1,
+                params: 0,
+                warnings: 0,
+                metadata_follows: None,
+            };
+            prepared.add(id, key, Arc::new(statement), ok);
+        }
+        prepared
+    }
+
+    #[test]
+    fn a_cursor_is_open_until_its_statement_ends_it() {
+        let mut prepared = two_statements();
+        for (id, open, any) in [
+            (1, false, false),
+            (1, true, true),
+            (1, true, true),
+            (2, true, true),
+            (1, false, true),
+            (3, true, true),
+            (2, false, false),
+        ] {
+            prepared.set_cursor(id, open);
+            assert_eq!(prepared.cursors_open(), any, "{id} {open}");
+        }
+        prepared.set_cursor(1, true);
+        assert!(prepared.remove(2).is_some());
+        assert!(prepared.cursors_open());
+        assert!(prepared.remove(1).is_some());
+        assert!(!prepared.cursors_open());
+        prepared = two_statements();
+        prepared.set_cursor(1, true);
+        prepared.clear();
+        assert!(!prepared.cursors_open());
+    }
+
+    #[test]
+    fn statements_of_one_session_share_none_of_the_servers() {
+        let prepared = two_statements();
+        let keys: Vec<_> = prepared.statements.values().map(|statement| &statement.key).collect();
+        assert_ne!(keys[0], keys[1]);
+        // Another session's first of that text is the same, its schema's is not.
+        let other = two_statements();
+        assert_eq!(Some(keys[0]), other.statements.get(&1).map(|statement| &statement.key));
+        let elsewhere = StatementKey::new(Some(b"a"[..].into()), b"SELECT 1"[..].into());
+        assert_ne!(*keys[0], elsewhere);
     }
 }

@@ -1,9 +1,7 @@
 //! What a session knows of the statement it is to run, and the plan for it.
 
-use std::sync::Arc;
 use std::time::Instant;
 
-use crate::config::Server;
 use crate::route::{Facts, Plan, Policy, Retry, Target, choose, plan};
 use crate::session::Session;
 use crate::sql::Statement;
@@ -18,7 +16,6 @@ pub(super) enum Choice {
     /// On a connection to this server. `retry`: elsewhere too, while the client has seen nothing.
     Server {
         id: ServerId,
-        config: Arc<Server>,
         retry: bool,
         previous: bool,
     },
@@ -47,8 +44,7 @@ impl Session {
         let decided = plan(&facts, statement, &topology, &policy);
         let pick = |id: Option<ServerId>, retry: bool, previous: bool| {
             let state = id.and_then(|id| topology.get(id))?;
-            let config = Arc::clone(&state.config);
-            Some(Choice::Server { id: state.id, config, retry, previous })
+            Some(Choice::Server { id: state.id, retry, previous })
         };
         let primary = topology.primary().map(|server| server.id);
         let mut drawn = None;

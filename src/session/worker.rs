@@ -150,8 +150,8 @@ impl Worker {
 pub struct Registry {
     sessions: Mutex<HashMap<u32, Arc<SessionEntry>>>,
     next_id: AtomicU32,
-    /// Commands of clients since the start.
-    pub questions: AtomicU64,
+    /// Commands of the sessions that have ended.
+    questions_of_gone: AtomicU64,
 }
 
 /// What others may know of a session.
@@ -162,6 +162,8 @@ pub struct SessionEntry {
     /// Server id + 1 in the upper half, thread id in the lower: the connection that runs its
     /// command; 0 when none does.
     running: AtomicU64,
+    /// Commands so far. Counted here, as a counter of all sessions would move from core to core.
+    questions: AtomicU64,
     /// A client had its command killed: the interruption is meant.
     pub killed: std::sync::atomic::AtomicBool,
     /// Ends the session's task.
@@ -175,9 +177,15 @@ impl SessionEntry {
             id,
             user: user.into(),
             running: AtomicU64::new(0),
+            questions: AtomicU64::new(0),
             killed: std::sync::atomic::AtomicBool::new(false),
             abort: OnceLock::new(),
         })
+    }
+
+    /// The client sent a command. To be called by its own session alone.
+    pub fn asks(&self) {
+        self.questions.store(self.questions.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
     /// Its command runs on this server connection from now on.
@@ -219,7 +227,11 @@ impl Registry {
 
     /// Forgets a session.
     pub fn remove(&self, id: u32) {
-        self.lock().remove(&id);
+        let mut sessions = self.lock();
+        if let Some(gone) = sessions.remove(&id) {
+            let questions = gone.questions.load(Ordering::Relaxed);
+            self.questions_of_gone.fetch_add(questions, Ordering::Relaxed);
+        }
     }
 
     /// The session of that id.
@@ -230,6 +242,13 @@ impl Registry {
     /// Sessions now.
     pub fn len(&self) -> usize {
         self.lock().len()
+    }
+
+    /// Commands of clients since the start.
+    pub fn questions(&self) -> u64 {
+        let sessions = self.lock();
+        let open = sessions.values().map(|entry| entry.questions.load(Ordering::Relaxed));
+        open.sum::<u64>() + self.questions_of_gone.load(Ordering::Relaxed)
     }
 
     /// Sessions that run a command now.
@@ -244,5 +263,26 @@ impl Registry {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u32, Arc<SessionEntry>>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_of_ended_sessions_stay_counted() {
+        let registry = Registry::default();
+        let (first, second) = (SessionEntry::new(1, b"a"), SessionEntry::new(2, b"b"));
+        for entry in [&first, &second] {
+            registry.add(Arc::clone(entry));
+            entry.asks();
+        }
+        second.asks();
+        assert_eq!(registry.questions(), 3);
+        registry.remove(2);
+        registry.remove(2);
+        first.asks();
+        assert_eq!(registry.questions(), 4);
     }
 }
