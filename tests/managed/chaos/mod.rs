@@ -3,9 +3,10 @@
 //! somebody to make room: then `weir cluster status` says so.
 //!
 //! Needs an engine and the image (`make test` sees to both). With `SOAK_MINUTES` (`make soak`) all faults are
-//! made in a random order until the time is over; `SOAK_SEED` gives the order of an earlier run.
+//! made in a random order until the time is over; `SOAK_SEED` gives the order of an earlier run, `SOAK_FAULT` the
+//! beginning of the names of those that are made, "replica: disk", say.
 
-mod engine;
+pub(crate) mod engine;
 mod faults;
 mod ground;
 mod table;
@@ -66,6 +67,9 @@ async fn soak(ground: &mut Ground, time: Duration) -> Vec<Outcome> {
         .chain(SWITCHOVER.map(Fault::WeirKilledMoving))
         .chain(FAILOVER.map(Fault::WeirKilledReplacing))
         .collect();
+    let only = std::env::var("SOAK_FAULT").unwrap_or_default();
+    faults.retain(|fault| fault.name().starts_with(&only));
+    assert!(!faults.is_empty(), "no fault is named {only:?}");
     let mut chance = seed.max(1);
     let (started, mut outcomes) = (Instant::now(), Vec::new());
     while started.elapsed() < time {
