@@ -75,8 +75,8 @@ struct Memory {
     last_words: String,
     /// Whether everything was right once: a Weir that was killed may have left something that no probe shows.
     looked_over: bool,
-    /// Servers that were not usable at the last look, by name.
-    troubled: Vec<String>,
+    /// Servers that were not usable at the last look, by name, and whether they were silent.
+    troubled: Vec<(String, bool)>,
     /// The last primary by name, with what it had executed when it last answered.
     primary: Option<(String, Option<Arc<GtidSet>>)>,
     /// Whether commits on the primary wait for room on its disk.
@@ -185,7 +185,7 @@ impl Control {
                 continue;
             }
             let since = *memory.wrong_since.get_or_insert(now);
-            if self.more_is_wrong(&mut memory) {
+            if self.other_is_wrong(&mut memory) {
                 (memory.pause, memory.next_attempt) = (FIRST_PAUSE, now);
             }
             let patience = match &looks {
@@ -270,14 +270,16 @@ impl Control {
         }
     }
 
-    /// Whether a server is not usable now that was before: it does not wait for what another's trouble waits for.
-    fn more_is_wrong(&self, memory: &mut Memory) -> bool {
+    /// Whether a server is not usable now that was before, or begins to answer: neither waits for what another's
+    /// trouble waits for.
+    fn other_is_wrong(&self, memory: &mut Memory) -> bool {
         let topology = self.topology.load();
         let wrong = topology.servers.iter().filter(|server| server.health != Health::Usable);
-        let wrong: Vec<String> = wrong.map(|server| server.config.name.clone()).collect();
-        let more = wrong.iter().any(|name| !memory.troubled.contains(name));
+        let wrong: Vec<(String, bool)> =
+            wrong.map(|server| (server.config.name.clone(), server.silent)).collect();
+        let other = wrong.iter().any(|one| !memory.troubled.contains(one));
         memory.troubled = wrong;
-        more
+        other
     }
 
     /// Takes the steps that `up` would take, but stops at once when the primary falls silent or is stuck.

@@ -216,8 +216,8 @@ fn node_notes(world: &World, node: &NodeFacts, progress: &dyn Progress) {
             world.cluster.data.to_string()
         ));
     }
-    let plugins = node.server.as_ref().is_some_and(|server| server.seen.semi_sync.available);
-    if world.cluster.semi_sync && world.cluster.replicas > 0 && !plugins {
+    let lacks = node.server.as_ref().is_some_and(|server| !server.seen.semi_sync.available);
+    if world.cluster.semi_sync && world.cluster.replicas > 0 && lacks {
         progress.note(&format!(
             "{name} has no semi-sync plugins in its image: replication is asynchronous"
         ));

@@ -41,7 +41,10 @@ async fn faults_end_in_a_whole_cluster() {
     let outcomes = soak(&mut ground, Duration::from_secs(60 * minutes)).await;
     let table = table::table(&outcomes);
     eprintln!("{table}");
-    table::publish(&Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/cluster.md"), &table);
+    // Of some faults alone it would not be the table of all.
+    if std::env::var_os("SOAK_FAULT").is_none() {
+        table::publish(&Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/cluster.md"), &table);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
