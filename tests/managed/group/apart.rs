@@ -115,6 +115,11 @@ pub(super) async fn a_silent_member_holds_up_nobody(stage: &Stage) {
     .await;
     report(&format!("          beside a frozen one a member was back after {:?}", since.elapsed()));
     docker(&["kill", "--signal", "CONT", &quiet]);
+    // What it says itself is what it believed before it stood still, until it notices.
+    until_or_show(MENDED_LIMIT, "the frozen one to be a member again", log, async || {
+        (member(stage, &primary, &quiet) == "ONLINE").then_some(())
+    })
+    .await;
     stage.whole_group().await;
 }
 
