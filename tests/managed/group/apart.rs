@@ -19,7 +19,7 @@ use crate::writers::{WRITERS, Writers};
 const EXPLAINED_LIMIT: Duration = Duration::from_secs(60);
 /// How long the group may take to expel or elect, or a member without a majority to leave.
 const GROUP_LIMIT: Duration = Duration::from_secs(60);
-/// How long a member may be out while another is silent.
+/// How long a member may take to be one again, while clients write or another is silent.
 const MENDED_LIMIT: Duration = Duration::from_secs(120);
 /// No writer's.
 const LATE_ROW: u64 = 1;
@@ -161,7 +161,7 @@ pub(super) async fn the_majority_goes_on(stage: &Stage, engine: &mut Gate, loss:
     let primary = status["nodes"].as_array().unwrap().iter().find(|node| node["role"] == "primary");
     let primary = primary.unwrap_or_else(|| panic!("{status}"))["name"].as_str().unwrap();
     let log = || stage.log();
-    until_or_show(GROUP_LIMIT, "the old primary to be a member again", log, async || {
+    until_or_show(MENDED_LIMIT, "the old primary to be a member again", log, async || {
         (member(stage, primary, &old) == "ONLINE").then_some(())
     })
     .await;
