@@ -15,7 +15,8 @@ help: ## this list
 	@echo "  WEIR_CONFIG=FILE        another configuration than proxy.toml"
 	@echo "  WEIR_MYSQL_IMAGE=IMAGE  another image than the one built here, say mysql:8.4"
 	@echo "  ENGINES=SUITES          whose engines \`make engines\` takes: Debian's suites, sid sid+containerd"
-	@echo "  SOAK_MINUTES=N          how long \`make soak\` breaks things, 30; SOAK_SEED=N repeats an order"
+	@echo "  SOAK_MINUTES=N          how long \`make soak\` breaks things, 30; SOAK_SEED=N repeats an order,"
+	@echo "                          SOAK_FAULT=\"replica: disk\" makes only faults whose names begin so"
 
 up: ## a MySQL cluster in containers with Weir in front of it; run again, it changes nothing
 	@scripts/up.sh "$(WEIR_CONFIG)"

@@ -22,7 +22,7 @@ use super::provision;
 use super::replication;
 use super::server;
 use super::sql::{self, Client, Ended, NoLogin};
-use super::world::World;
+use super::world::{ANSWER_LIMIT, World};
 
 /// Between the end of replication on a node that had data and the loss of that data: time for every
 /// Weir to see that reads do not belong there any more.
@@ -78,7 +78,8 @@ pub(super) async fn fill(
     copy(world, client, number, donor, has_tls, runs, progress).await?;
     wait_for_end(world, number, restarts).await?;
     // Going down with the copy is no failure.
-    provision::wait_until_answers(world, number, restarts.saturating_add(1), progress).await?;
+    let (restarts, limit) = (restarts.saturating_add(1), ANSWER_LIMIT);
+    provision::wait_until_answers(world, number, restarts, limit, progress).await?;
     let mut client = world.root_now(number).await?;
     check_completed(world, &mut client, number, donor).await?;
     if world.by_position() {

@@ -42,6 +42,8 @@ const MEMBERS_EVERY: Duration = Duration::from_secs(3);
 const EXPIRE_EVERY: Duration = Duration::from_secs(30);
 /// After a failed attempt the next waits, twice as long each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// How long one attempt waits for a server to answer; the next goes on waiting.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// What the task works on.
@@ -73,6 +75,8 @@ struct Memory {
     last_words: String,
     /// Whether everything was right once: a Weir that was killed may have left something that no probe shows.
     looked_over: bool,
+    /// Servers that were not usable at the last look, by name, and whether they were silent.
+    troubled: Vec<(String, bool)>,
     /// The last primary by name, with what it had executed when it last answered.
     primary: Option<(String, Option<Arc<GtidSet>>)>,
     /// Whether commits on the primary wait for room on its disk.
@@ -166,6 +170,7 @@ impl Control {
             pause: FIRST_PAUSE,
             last_words: String::new(),
             looked_over: false,
+            troubled: Vec::new(),
             primary: self.recorded(),
             stuck,
         };
@@ -176,9 +181,13 @@ impl Control {
             if looks == Looks::Right && memory.looked_over {
                 (memory.wrong_since, memory.pause) = (None, FIRST_PAUSE);
                 memory.last_words.clear();
+                memory.troubled.clear();
                 continue;
             }
             let since = *memory.wrong_since.get_or_insert(now);
+            if self.other_is_wrong(&mut memory) {
+                (memory.pause, memory.next_attempt) = (FIRST_PAUSE, now);
+            }
             let patience = match &looks {
                 Looks::Headless(_) => Duration::ZERO,
                 Looks::Stuck(_) => self.cluster.patience,
@@ -259,6 +268,18 @@ impl Control {
             Some((name, _)) => Looks::Headless(name.clone()),
             None => Looks::Wrong,
         }
+    }
+
+    /// Whether a server is not usable now that was before, or begins to answer: neither waits for what another's
+    /// trouble waits for.
+    fn other_is_wrong(&self, memory: &mut Memory) -> bool {
+        let topology = self.topology.load();
+        let wrong = topology.servers.iter().filter(|server| server.health != Health::Usable);
+        let wrong: Vec<(String, bool)> =
+            wrong.map(|server| (server.config.name.clone(), server.silent)).collect();
+        let other = wrong.iter().any(|one| !memory.troubled.contains(one));
+        memory.troubled = wrong;
+        other
     }
 
     /// Takes the steps that `up` would take, but stops at once when the primary falls silent or is stuck.
@@ -361,7 +382,9 @@ impl Control {
         let right = Right::take(&self.cluster, &self.state_dir).await?;
         let Some(state) = right.load().await?.filter(|state| !state.down) else { return Ok(None) };
         let cluster = self.wanted(&state);
-        Ok(Some(World::open_with(&cluster, state, &right, &self.state_dir).await?))
+        let mut world = World::open_with(&cluster, state, &right, &self.state_dir).await?;
+        world.answer_limit = ANSWER_LIMIT;
+        Ok(Some(world))
     }
 }
 

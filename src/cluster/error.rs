@@ -169,10 +169,10 @@ pub enum ClusterError {
     NotSettled { rounds: u32, left: String },
 
     #[error(
-        "{nodes}: root gets in, but no answer comes within {seconds} s, as with a full disk or one that hangs; \
+        "{nodes}: root gets in, but the server cannot be asked how it is, as with a full disk or one that hangs; \
          `weir cluster status` says more"
     )]
-    Mute { nodes: String, seconds: u64 },
+    Mute { nodes: String },
 
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),

@@ -1,5 +1,5 @@
-//! Why a replica is behind, in one sentence: is it the receiver or the applier, and what holds that one
-//! up. Pure; `examine` collects the facts.
+//! Why a replica, or a member of a group, is behind, in one sentence: is it the receiver or the applier, and what
+//! holds that one up. Pure; `examine` collects the facts.
 
 use super::diagnose::texts::shortened;
 use super::diagnose::{bytes, count};
@@ -17,6 +17,7 @@ const SLOW_TRANSFER_SECONDS: f64 = 1.0;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct LagFacts {
     pub node: String,
+    /// "t-1", "the group"
     pub source: String,
     /// Transactions that the primary had executed before this replica was asked, and it has not.
     pub behind: u64,
@@ -41,6 +42,23 @@ pub(super) struct LagFacts {
     pub statements: u64,
     /// The longest of these: seconds and text.
     pub longest: Option<(u64, String)>,
+    /// What is left of its disk, bytes, when that is too little to write anything.
+    pub full: Option<u64>,
+    /// Of a member of a group.
+    pub queues: Option<Queues>,
+}
+
+/// What waits in a member of a group, transactions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Queues {
+    /// It is RECOVERING: what is older than its coming it fetches from another member.
+    pub recovering: bool,
+    /// Delivered by the group and not yet checked for conflicts.
+    pub to_check: u64,
+    /// Checked and not applied.
+    pub to_apply: u64,
+    /// How many may wait, of each, before the group slows its writers down; `None` where it never does.
+    pub limits: Option<(u64, u64)>,
 }
 
 /// One transaction under way in a worker.
@@ -79,11 +97,17 @@ pub enum Cause {
     Delay,
     /// One of its threads does not run; a finding says why.
     Stopped,
+    /// What it receives and applies waits for room.
+    DiskFull,
     Network,
     BigTransaction,
     Lock,
     FewWorkers,
     Busy,
+    /// A member of a group fetches what is older than its coming.
+    Recovering,
+    /// A member of a group checks what was delivered for conflicts.
+    Certifying,
     /// Nothing of these: the applier works at the pace it can.
     Applying,
 }
@@ -94,17 +118,20 @@ impl Cause {
         match self {
             Self::Delay => "delay",
             Self::Stopped => "stopped",
+            Self::DiskFull => "disk-full",
             Self::Network => "network",
             Self::BigTransaction => "big-transaction",
             Self::Lock => "lock",
             Self::FewWorkers => "few-workers",
             Self::Busy => "busy",
+            Self::Recovering => "recovering",
+            Self::Certifying => "certifying",
             Self::Applying => "applying",
         }
     }
 }
 
-/// Why one replica is behind.
+/// Why one replica or member is behind.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Lag {
     pub node: String,
@@ -125,9 +152,25 @@ pub(super) fn explain(facts: &LagFacts) -> Option<Lag> {
     let seconds = facts.applying.iter().filter_map(|one| one.age_seconds).reduce(f64::max);
     let (cause, why) = why(facts);
     let age = seconds.map(|age| format!(", {age:.1} s")).unwrap_or_default();
-    let sentence =
-        format!("{} is {}{age} behind: {why}", facts.node, count(facts.behind, "transaction"));
+    let behind = count(facts.behind, "transaction");
+    let sentence = format!("{} is {behind}{age} behind: {why}{}", facts.node, slowed(facts));
     Some(Lag { node: facts.node.clone(), cause, sentence, behind: facts.behind, seconds })
+}
+
+/// The group's flow control, which holds back who writes until its slowest member has come nearer.
+fn slowed(facts: &LagFacts) -> String {
+    let Some(Queues { to_check, to_apply, limits: Some((check, apply)), .. }) = facts.queues else {
+        return String::new();
+    };
+    let over =
+        [(to_check, check), (to_apply, apply)].into_iter().find(|(wait, limit)| wait > limit);
+    let words = |(wait, limit): (u64, u64)| {
+        format!(
+            "; {} wait, and with more than {limit} the group slows down all who write (flow control)",
+            count(wait, "transaction")
+        )
+    };
+    over.map(words).unwrap_or_default()
 }
 
 fn why(facts: &LagFacts) -> (Cause, String) {
@@ -135,10 +178,20 @@ fn why(facts: &LagFacts) -> (Cause, String) {
         let text = format!("it is kept {} behind on purpose (SOURCE_DELAY)", seconds(facts.delay));
         return (Cause::Delay, text);
     }
+    if let Some(free) = facts.full {
+        let text = format!(
+            "its disk is full, with {} free, and what it writes waits for room",
+            bytes(free)
+        );
+        return (Cause::DiskFull, text);
+    }
     // When the receiver lacks most, the applier has little to be blamed for.
     let receiver = facts.not_received.saturating_mul(2) > facts.behind;
     if receiver || !facts.receiver_runs && facts.not_received > 0 {
-        return receiver_behind(facts);
+        return match &facts.queues {
+            Some(queues) => group_behind(facts, *queues),
+            None => receiver_behind(facts),
+        };
     }
     if !facts.applier_runs {
         return (Cause::Stopped, "its applier does not run".to_owned());
@@ -171,6 +224,27 @@ fn receiver_behind(facts: &LagFacts) -> (Cause, String) {
             ),
         ),
     }
+}
+
+/// Most of what a member lacks has not come as far as its applier.
+fn group_behind(facts: &LagFacts, queues: Queues) -> (Cause, String) {
+    let lacks = are(facts.not_received);
+    if queues.recovering {
+        let text = format!("it is RECOVERING, and {lacks} not yet fetched from another member");
+        return (Cause::Recovering, text);
+    }
+    if queues.to_check > 0 {
+        let text = format!(
+            "{} delivered by the group and not yet checked for conflicts",
+            are(queues.to_check)
+        );
+        return (Cause::Certifying, text);
+    }
+    let text = format!(
+        "{lacks} not yet delivered to it by the group: the network between the members is slow or cut, or it \
+         stood still"
+    );
+    (Cause::Network, text)
 }
 
 fn applier_behind(facts: &LagFacts) -> (Cause, String) {
@@ -351,6 +425,38 @@ mod tests {
         check(&LagFacts { applier_runs: false, ..facts() }, Cause::Stopped, &["applier"]);
         check(&LagFacts { delay: 60, ..facts() }, Cause::Delay, &["60 s behind on purpose"]);
         check(&facts(), Cause::Applying, &["0 at once"]);
+        let full = LagFacts { full: Some(4096), not_received: 39, ..facts() };
+        check(&full, Cause::DiskFull, &["4.0 KiB free"]);
+    }
+
+    #[test]
+    fn a_member_of_a_group() {
+        let member = |queues| LagFacts { queues: Some(queues), ..facts() };
+        let open = Queues { limits: Some((25_000, 25_000)), ..Queues::default() };
+        let fetches = LagFacts { not_received: 30, ..member(Queues { recovering: true, ..open }) };
+        check(
+            &fetches,
+            Cause::Recovering,
+            &["40 transactions behind", "30 transactions are not yet"],
+        );
+        // What it has fetched already its applier may be held up by all the same.
+        let applies = LagFacts { applying: vec![applying(3.5, 9)], not_received: 2, ..fetches };
+        check(&applies, Cause::BigTransaction, &["on app.t for 3.5 s"]);
+        let checks = LagFacts { not_received: 40, ..member(Queues { to_check: 39, ..open }) };
+        check(&checks, Cause::Certifying, &["39 transactions are delivered"]);
+        let cut = LagFacts { not_received: 1, behind: 1, ..member(open) };
+        check(&cut, Cause::Network, &["1 transaction is not yet delivered"]);
+
+        let many = Queues { to_apply: 25_001, ..open };
+        check(
+            &member(many),
+            Cause::Applying,
+            &["25001 transactions wait", "more than 25000", "flow"],
+        );
+        for few in [open, Queues { to_apply: 25_000, ..open }, Queues { limits: None, ..many }] {
+            let lag = explain(&member(few)).unwrap();
+            assert!(!lag.sentence.contains("flow control"), "{}", lag.sentence);
+        }
     }
 
     #[test]

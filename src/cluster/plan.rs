@@ -2,8 +2,9 @@
 //!
 //! What is seen may be incomplete: a server that does not run yet tells nothing. Steps that depend on
 //! its answer are left out (`complete` is false) unless its volume is missing, for then it is sure to
-//! start empty. Nothing here ever plans to empty or rewind a server that holds anything of anybody's.
+//! start empty. It keeps no other server from being mended where the primary is known. Nothing here ever plans to empty or rewind a server that holds anything of anybody's.
 
+mod incomplete;
 mod kind;
 
 use crate::config::{Pull, Replication};
@@ -11,6 +12,7 @@ use crate::config::{Pull, Replication};
 use super::error::ClusterError;
 use super::group::{self, GroupSeen};
 use super::node;
+pub(super) use incomplete::servers;
 pub(super) use kind::check_kind;
 
 /// What a blank replica may replay from the binary logs; beyond that copying the data is quicker.
@@ -301,13 +303,15 @@ pub fn plan(wanted: Wanted, seen: &Seen) -> Result<Plan, ClusterError> {
     if wanted.replication == Replication::Group {
         return group::plan(wanted, &seen.renewing, &nodes, steps);
     }
+    let renewing: Vec<u32> =
+        seen.renewing.iter().copied().filter(|number| !seeded.contains(number)).collect();
     let Some(servers) = servers(&nodes, &seeded) else {
-        return Ok(Plan { steps, primary: None, complete: false });
+        let primary = incomplete::steps(wanted, &nodes, &renewing, &mut steps)?;
+        return Ok(Plan { steps, primary, complete: false });
     };
     kind::check_mode(wanted, &servers)?;
     let primary = choose_primary(&servers, wanted.primary, &seen.renewing)?;
-    let renewing: Vec<u32> =
-        seen.renewing.iter().copied().filter(|number| !seeded.contains(number)).collect();
+    let wanted = Wanted { semi_sync: wanted.semi_sync && servers.len() > 1, ..wanted };
     server_steps(wanted, &servers, &renewing, primary, &mut steps);
     Ok(Plan { steps, primary: Some(primary), complete: true })
 }
@@ -362,35 +366,12 @@ fn engine_steps(
     each(&lacks(Place::Folder), &Step::PrepareFolder);
     each(&|node| node.container == Life::Missing, &Step::CreateContainer);
     each(&|node| node.container != Life::Running, &Step::StartContainer);
-    each(&|node| node.server.is_none(), &Step::WaitHealthy);
-}
-
-/// What each server is known to be; `None` when one of them has to be asked first.
-pub(super) fn servers(nodes: &[(u32, NodeSeen)], seeded: &[u32]) -> Option<Vec<(u32, ServerSeen)>> {
-    let fresh = ServerSeen {
-        blank: true,
-        // The usual image has the plugins; where not, the next look says so.
-        semi_sync: SemiSync { available: true, ..SemiSync::default() },
-        ..ServerSeen::default()
+    // One that runs and is silent may stay so: those that are started now come before it.
+    let waits = |runs: bool| {
+        move |node: &NodeSeen| node.server.is_none() && (node.container == Life::Running) == runs
     };
-    // A server of a snapshot's data has been made read-only.
-    let filled = ServerSeen {
-        blank: false,
-        has_history: true,
-        read_only: true,
-        super_read_only: true,
-        starts_read_only: true,
-        ..fresh
-    };
-    nodes
-        .iter()
-        .map(|(number, node)| match (node.server, node.volume) {
-            (Some(server), _) => Some((*number, server)),
-            (None, false) if seeded.contains(number) => Some((*number, filled)),
-            (None, false) => Some((*number, fresh)),
-            (None, true) => None,
-        })
-        .collect()
+    each(&waits(false), &Step::WaitHealthy);
+    each(&waits(true), &Step::WaitHealthy);
 }
 
 /// The one server that holds data, replicates from nobody and is writable; where none is, the one that was
@@ -455,7 +436,7 @@ fn server_steps(
     primary: u32,
     steps: &mut Vec<Step>,
 ) {
-    let semi_sync = wanted.semi_sync && servers.len() > 1;
+    let semi_sync = wanted.semi_sync;
     let lacks_semi_sync =
         |server: &ServerSeen| semi_sync && server.semi_sync.available && !server.semi_sync.ready;
     let by_position = wanted.replication == Replication::File;

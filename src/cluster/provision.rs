@@ -3,6 +3,8 @@
 //! Every step may be cut off anywhere: what it leaves behind is what the next look sees, and each step
 //! does nothing when its work is done already.
 
+mod meanwhile;
+
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -21,14 +23,13 @@ use super::replication;
 use super::snapshot;
 use super::sql::NoLogin;
 use super::subnet::Subnet;
-use super::world::{Facts, LOOK_LIMIT, NodeFacts, World};
+use super::world::{Facts, NodeFacts, World};
 use crate::config::{Data, Pull};
+use meanwhile::{Resisting, take_or_turn};
 
 /// Look, plan, do: the engine's part and the servers' part are two rounds; the others are for what
 /// changed meanwhile.
 const MAX_ROUNDS: u32 = 6;
-/// A first start takes seconds; recovery of a large data directory minutes.
-const ANSWER_LIMIT: Duration = Duration::from_secs(600);
 const ANSWER_POLL: Duration = Duration::from_millis(250);
 /// A container that the engine had to start again so often will not come up.
 const MAX_RESTARTS: i64 = 3;
@@ -53,14 +54,15 @@ pub(super) async fn reconcile_where(
 ) -> Result<Facts, ClusterError> {
     let mut left = String::new();
     let mut before = Vec::new();
+    let mut resisting = Resisting::default();
     for _ in 0..MAX_ROUNDS {
         let facts = Box::pin(world.look()).await?;
         let mut plan = plan::plan(world.wanted(), &facts.seen())?;
-        plan.steps.retain(|step| wanted(*step));
+        plan.steps.retain(|step| wanted(*step) && !resisting.concern(*step));
         record(world, plan.primary).await?;
         let Some(now) = this_round(&plan) else {
             notes(world, &facts, progress);
-            return Ok(facts);
+            return resisting.end(facts);
         };
         left = plan
             .steps
@@ -68,27 +70,48 @@ pub(super) async fn reconcile_where(
             .map(|step| step.text(&world.cluster.name))
             .collect::<Vec<_>>()
             .join(", ");
-        let waits = now.iter().all(|step| matches!(step, Step::WaitHealthy(_)));
-        if waits && now == before {
-            return Err(mute(world, &now));
+        let leads = leader(&plan, &facts);
+        if now.iter().all(|step| step.is_wait()) {
+            // Who failed is not kept from a second attempt by one who is silent.
+            if !resisting.are_none() {
+                return resisting.end(facts);
+            }
+            if now == before {
+                return Err(mute(&facts, world, &now));
+            }
         }
         before.clone_from(&now);
-        for step in now {
-            let done = take(world, step, progress).await;
-            done.map_err(|error| group::explain(world, &facts, step, error))?;
+        for step in &now {
+            if resisting.concern(*step) {
+                continue;
+            }
+            let unlike =
+                |other: Step| wanted(other) && !resisting.concern(other) && !now.contains(&other);
+            if let Err(error) = take_or_turn(world, *step, progress, &unlike).await {
+                let error = group::explain(world, &facts, *step, error);
+                resisting.add(*step, leads, error)?;
+            }
         }
     }
     Err(ClusterError::NotSettled { rounds: MAX_ROUNDS, left })
 }
 
-/// They let root in, and then do not answer.
-fn mute(world: &World, waits: &[Step]) -> ClusterError {
-    let names = waits.iter().filter_map(|step| match step {
-        Step::WaitHealthy(number) => Some(world.name(*number)),
-        _ => None,
-    });
-    let nodes = names.collect::<Vec<_>>().join(", ");
-    ClusterError::Mute { nodes, seconds: LOOK_LIMIT.as_secs() }
+/// The primary, where it works already: then each other node is an affair of its own.
+fn leader(plan: &Plan, facts: &Facts) -> Option<u32> {
+    let number = plan.primary?;
+    let node = facts.nodes.iter().find(|node| node.number == number)?;
+    node.server.as_ref().filter(|server| !server.seen.blank).map(|_| number)
+}
+
+/// They let root in, and then cannot be asked.
+fn mute(facts: &Facts, world: &World, waits: &[Step]) -> ClusterError {
+    let node = |step: &Step| {
+        let number = step.node()?;
+        let found = facts.nodes.iter().find(|node| node.number == number);
+        let why = found.and_then(|node| node.refusal.as_deref()).unwrap_or("no reason was given");
+        Some(format!("{} ({why})", world.name(number)))
+    };
+    ClusterError::Mute { nodes: waits.iter().filter_map(node).collect::<Vec<_>>().join(", ") }
 }
 
 /// Writes down who the primary is and that the cluster is to run, before anything is done by it.
@@ -110,6 +133,17 @@ pub(super) async fn take(
     step: Step,
     progress: &dyn Progress,
 ) -> Result<(), ClusterError> {
+    begin(world, step, progress).await?;
+    Box::pin(run(world, step, progress)).await?;
+    progress.end();
+    Ok(())
+}
+
+pub(super) async fn begin(
+    world: &World,
+    step: Step,
+    progress: &dyn Progress,
+) -> Result<(), ClusterError> {
     let text = step.text(&world.cluster.name);
     if !progress.allow(step) {
         return Err(ClusterError::Stopped { before: text });
@@ -117,8 +151,6 @@ pub(super) async fn take(
     world.check().await?;
     progress.begin(&text);
     tracing::debug!(cluster = world.cluster.name, step = text, "cluster step");
-    Box::pin(run(world, step, progress)).await?;
-    progress.end();
     Ok(())
 }
 
@@ -130,13 +162,17 @@ pub(super) fn is_outdated(world: &World, number: u32, made: &Container) -> bool 
     wanted.map(|(_, sum)| sum) != made.spec
 }
 
-/// The steps until the servers have to be looked at again; `None` when there is nothing to do.
+/// The steps until the servers have to be looked at again; `None` when there is nothing to do. A server that is
+/// waited for comes last where there is something to do for others.
 fn this_round(plan: &Plan) -> Option<Vec<Step>> {
     let engine: Vec<Step> = plan.steps.iter().copied().filter(|step| step.is_of_engine()).collect();
-    match (engine.is_empty(), plan.steps.is_empty()) {
+    let servers: Vec<Step> =
+        plan.steps.iter().copied().filter(|step| !step.is_of_engine()).collect();
+    let makes = engine.iter().any(|step| !step.is_wait());
+    match (makes || servers.is_empty(), plan.steps.is_empty()) {
         (_, true) => None,
-        (false, _) => Some(engine),
-        (true, false) => Some(plan.steps.clone()),
+        (true, false) => Some(engine),
+        (false, false) => Some(servers),
     }
 }
 
@@ -180,8 +216,8 @@ fn node_notes(world: &World, node: &NodeFacts, progress: &dyn Progress) {
             world.cluster.data.to_string()
         ));
     }
-    let plugins = node.server.as_ref().is_some_and(|server| server.seen.semi_sync.available);
-    if world.cluster.semi_sync && world.cluster.replicas > 0 && !plugins {
+    let lacks = node.server.as_ref().is_some_and(|server| !server.seen.semi_sync.available);
+    if world.cluster.semi_sync && world.cluster.replicas > 0 && lacks {
         progress.note(&format!(
             "{name} has no semi-sync plugins in its image: replication is asynchronous"
         ));
@@ -221,11 +257,7 @@ async fn run(world: &mut World, step: Step, progress: &dyn Progress) -> Result<(
             world.engine.create_container(&spec).await
         }
         Step::StartContainer(number) => start_container(world, number, progress).await,
-        Step::WaitHealthy(number) => {
-            let container = world.engine.container(&world.name(number)).await?;
-            let restarts = container.map_or(0, |container| container.restarts);
-            wait_until_answers(world, number, restarts, progress).await
-        }
+        Step::WaitHealthy(_) | Step::JoinGroup(_) => meanwhile::wait(world, step, progress).await,
         Step::StopContainer(number) => world.engine.stop(&world.name(number)).await,
         Step::RemoveContainer(number) => remove_container(world, number).await,
         Step::RemoveVolume(number) => {
@@ -254,7 +286,6 @@ async fn run(world: &mut World, step: Step, progress: &dyn Progress) -> Result<(
         }
         Step::PrepareGroup(number) => group::prepare(world, number).await,
         Step::FoundGroup(number) => group::found(world, number, progress).await,
-        Step::JoinGroup(number) => group::join(world, number, progress).await,
         Step::LeaveGroup(number) => group::leave(world, number).await,
         Step::SemiSyncSource { node, on } => replication::semi_sync_source(world, node, on).await,
     }
@@ -421,11 +452,12 @@ async fn may_be_made_anew(world: &World, number: u32) -> Result<bool, ClusterErr
     Ok(container.is_none_or(|container| !container.holds_data || container.status == "created"))
 }
 
-/// Until root gets in. `restarts` is how often the engine had started the container again before.
+/// Until root gets in, within `limit`. `restarts` is how often the engine had started the container again before.
 pub(super) async fn wait_until_answers(
     world: &World,
     number: u32,
     restarts: i64,
+    limit: Duration,
     progress: &dyn Progress,
 ) -> Result<(), ClusterError> {
     let name = world.name(number);
@@ -452,8 +484,8 @@ pub(super) async fn wait_until_answers(
         };
         let waited = started.elapsed();
         let gave_up = gave_up.or_else(|| {
-            (waited > ANSWER_LIMIT)
-                .then(|| format!("did not answer within {} s ({refusal})", ANSWER_LIMIT.as_secs()))
+            (waited > limit)
+                .then(|| format!("did not answer within {} s ({refusal})", limit.as_secs()))
         });
         if let Some(what) = gave_up {
             let log = world.engine.log_tail(&name, LOG_LINES).await;

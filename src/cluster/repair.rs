@@ -97,15 +97,22 @@ pub(super) async fn mend_found(
     progress: &dyn Progress,
 ) -> Result<(), ClusterError> {
     let is_meant = |number: u32| only.is_none_or(|only| only == number);
-    let wanted = |step: Step| is_wanted(step) && concerns(step).is_none_or(is_meant);
-    let facts = provision::reconcile_where(world, progress, &wanted).await?;
+    let wanted = |step: Step| is_wanted(step) && step.node().is_none_or(is_meant);
+    let (facts, silent) = match provision::reconcile_where(world, progress, &wanted).await {
+        Ok(facts) => (facts, None),
+        // One that does not answer keeps no other's threads from being mended.
+        Err(error @ (ClusterError::Container { .. } | ClusterError::Mute { .. })) => {
+            (Box::pin(world.look()).await?, Some(error))
+        }
+        Err(error) => return Err(error),
+    };
     let found = Box::pin(examine::examine(world, &facts)).await;
     if let Some(primary) = plan::apparent_primary(&facts.seen(), world.state.primary) {
         for number in world.members().await?.into_iter().filter(|number| is_meant(*number)) {
             mend_threads(world, number, primary, &found.findings, progress).await;
         }
     }
-    Ok(())
+    silent.map_or(Ok(()), Err)
 }
 
 /// The transaction that `node` stopped at, for a person to judge.
@@ -182,26 +189,6 @@ async fn look(world: &World) -> Result<Examined, ClusterError> {
 /// keep the others from being mended.
 fn is_wanted(step: Step) -> bool {
     !matches!(step, Step::ConfigureReplica { .. } | Step::StartReplication { .. })
-}
-
-/// The node that a step changes; `None` for what is everybody's.
-fn concerns(step: Step) -> Option<u32> {
-    match step {
-        Step::CreateVolume(node)
-        | Step::PrepareFolder(node)
-        | Step::Seed(node)
-        | Step::CreateContainer(node)
-        | Step::StartContainer(node)
-        | Step::WaitHealthy(node)
-        | Step::ClearHistory(node)
-        | Step::InstallSemiSync(node)
-        | Step::LimitSemiSync(node)
-        | Step::PrepareGroup(node)
-        | Step::JoinGroup(node)
-        | Step::LeaveGroup(node)
-        | Step::SetReadOnly(node) => Some(node),
-        _ => None,
-    }
 }
 
 async fn mend_threads(

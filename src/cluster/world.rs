@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::config::{Cluster, Data, Replication, Secret};
 
 use super::accounts::{self, Accounts};
+use super::diagnose::texts;
 use super::docker::{self, Container, Engine, Network};
 use super::error::ClusterError;
 use super::group;
@@ -23,6 +24,10 @@ use super::subnet::Subnet;
 /// For all that a server is asked in one look. One that lets root in and then says nothing, as with a full
 /// disk, must not hide the others.
 pub(super) const LOOK_LIMIT: Duration = Duration::from_secs(5);
+/// A first start takes seconds; recovery of a large data directory minutes.
+pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(600);
+/// <https://dev.mysql.com/doc/mysql-errors/9.7/en/server-error-reference.html>
+const TABLE_FULL: &str = "ERROR 1114 ";
 /// How long a server that has answered may refuse to.
 const BACK_LIMIT: Duration = Duration::from_secs(10);
 const BACK_POLL: Duration = Duration::from_millis(100);
@@ -42,6 +47,8 @@ pub(super) struct World {
     pub raise_files: bool,
     /// Whether mysqld has accepted the options that the nodes shall have.
     pub options_checked: bool,
+    /// How long a server that was started may take to answer.
+    pub answer_limit: Duration,
 }
 
 /// One node with everything that was seen of it.
@@ -53,6 +60,8 @@ pub(super) struct NodeFacts {
     pub volume: bool,
     pub container: Option<Container>,
     pub server: Option<Server>,
+    /// Why there is no answer of a server whose container runs.
+    pub refusal: Option<String>,
 }
 
 /// Everything that was seen.
@@ -87,6 +96,7 @@ impl World {
             right: None,
             raise_files: true,
             options_checked: false,
+            answer_limit: ANSWER_LIMIT,
         };
         world.recognise_volumes().await?;
         Ok(world)
@@ -374,8 +384,14 @@ impl World {
             Data::Container => container.is_some(),
         };
         let runs = container.as_ref().is_some_and(|container| container.status == "running");
-        let server = if runs { Box::pin(self.look_at_server(number)).await? } else { None };
-        Ok(NodeFacts { number, place, volume, container, server })
+        let (server, refusal) = match runs {
+            true => match Box::pin(self.look_at_server(number)).await? {
+                Ok(server) => (Some(server), None),
+                Err(refusal) => (None, Some(refusal)),
+            },
+            false => (None, None),
+        };
+        Ok(NodeFacts { number, place, volume, container, server, refusal })
     }
 
     async fn has_volume(&self, name: &str) -> Result<bool, ClusterError> {
@@ -384,18 +400,29 @@ impl World {
         Ok(true)
     }
 
-    /// `None` when it does not answer (yet), which waiting for it will make clear.
-    async fn look_at_server(&self, number: u32) -> Result<Option<Server>, ClusterError> {
-        let Some(accounts) = self.accounts() else { return Ok(None) };
+    /// Or why it does not answer (yet), which waiting for it will make clear. One that answers with errors, as when
+    /// its disk is full, hides the others no more than one that is silent.
+    async fn look_at_server(&self, number: u32) -> Result<Result<Server, String>, ClusterError> {
+        let Some(accounts) = self.accounts() else {
+            return Ok(Err("the cluster's network has no addresses yet".to_owned()));
+        };
         let client = match self.root(number).await {
             Ok(client) => client,
             Err(NoLogin::Denied(cause)) => return Err(self.denied(number, cause)),
-            Err(NoLogin::Unreachable(_)) => return Ok(None),
+            Err(NoLogin::Unreachable(cause)) => return Ok(Err(cause)),
         };
         let asked = Box::pin(self.ask_server(number, client, &accounts));
         match tokio::time::timeout(LOOK_LIMIT, asked).await {
-            Ok(server) => server.map(Some),
-            Err(_elapsed) => Ok(None),
+            Ok(Ok(server)) => Ok(Ok(server)),
+            Ok(Err(ClusterError::Sql { doing, cause, .. })) => {
+                tracing::debug!(node = self.name(number), doing, cause, "it cannot answer");
+                // The server names a table that is another each time.
+                let full = texts::is_disk_full(0, &cause) || cause.contains(TABLE_FULL);
+                let cause = if full { "there is no room to write" } else { cause.as_str() };
+                Ok(Err(format!("{doing} failed: {cause}")))
+            }
+            Ok(Err(error)) => Err(error),
+            Err(_elapsed) => Ok(Err(format!("no answer within {} s", LOOK_LIMIT.as_secs()))),
         }
     }
 

@@ -3,6 +3,8 @@
 //!
 //! Needs an engine and the image (`make test` sees to both). Figures go to `target/tmp/group.txt`.
 
+mod apart;
+
 use std::fs::File;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -10,9 +12,11 @@ use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable as _;
 
+use crate::chaos::engine::Gate;
 use crate::docker::docker;
 use crate::stage::Stage;
 use crate::writers::{WRITERS, Writers};
+use apart::Loss;
 
 impl Stage {
     fn node(&self, name: &str) -> serde_json::Value {
@@ -27,6 +31,18 @@ impl Stage {
     }
 }
 
+/// A group, and the way to the engine, which is open at the end: the cluster is destroyed by it.
+struct Ground {
+    stage: Stage,
+    engine: Gate,
+}
+
+impl Drop for Ground {
+    fn drop(&mut self) {
+        self.engine.reopen();
+    }
+}
+
 /// Adds a line to the figures of the runs.
 fn report(line: &str) {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("group.txt");
@@ -36,7 +52,10 @@ fn report(line: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_elects_and_loses_nothing() {
-    let mut stage = Stage::configured("group", "replication = \"group\"\n");
+    let engine = Gate::open();
+    let settings = format!("docker_host = \"{}\"\nreplication = \"group\"\n", engine.address());
+    let mut ground = Ground { stage: Stage::configured("group", &settings), engine };
+    let Ground { stage, engine } = &mut ground;
     let began = Instant::now();
     let told = |what: &str| report(&format!("{:6.1} s: {what}", began.elapsed().as_secs_f64()));
     stage.weir(&["cluster", "up"]);
@@ -45,14 +64,22 @@ async fn a_group_elects_and_loses_nothing() {
     assert!(again.contains("nothing was changed"), "{again}");
     assert_eq!(again.matches("member ONLINE").count(), 2, "{again}");
     stage.serve();
-    own_writes_are_seen(&stage).await;
+    own_writes_are_seen(stage).await;
     // What `mysql --defaults-extra-file` reads lets the application in with the same password.
     let options = std::fs::read_to_string(stage.path("state/client.cnf")).unwrap();
     let password = format!("password = \"{}\"\n", stage.state().application.expose());
     assert!(options.contains(&password), "the application's password is another there");
     told("own writes are seen");
-    let writers = Writers::start(&stage).await;
-    switchovers(&stage, &writers).await;
+    apart::lag_is_explained(stage).await;
+    told("lag was explained");
+    apart::a_silent_member_holds_up_nobody(stage).await;
+    told("one that stood still held up nobody");
+    for loss in [Loss::CutOff, Loss::Frozen] {
+        apart::the_majority_goes_on(stage, engine, loss).await;
+        told(&format!("{loss:?}: the old primary is a member again"));
+    }
+    let writers = Writers::start(stage).await;
+    switchovers(stage, &writers).await;
     told("moved on request");
     let primary = stage.primary();
     let status = stage.status();

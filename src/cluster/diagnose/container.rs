@@ -9,9 +9,9 @@ const INNODB_READY: &str = "InnoDB initialization has ended";
 
 pub(super) fn look(node: &Symptoms, limits: Limits, findings: &mut Vec<Finding>) {
     let name = &node.name;
-    let disk_full = disk(node, limits);
-    let is_full = disk_full.is_some();
-    findings.extend(disk_full);
+    let disk = disk(node, limits);
+    let is_full = disk.as_ref().is_some_and(|finding| finding.kind == Kind::DiskFull);
+    findings.extend(disk);
     let Some(container) = &node.container else {
         findings.push(missing(node));
         return;
@@ -190,25 +190,30 @@ fn with_last_error(sentence: String, node: &Symptoms, wanted: bool) -> String {
 /// Known room decides; where nobody could ask, the log does.
 fn disk(node: &Symptoms, limits: Limits) -> Option<Finding> {
     let name = &node.name;
-    let sentence = match node.disk {
-        Some(Disk { free, size }) => (free < limits.disk_bytes).then(|| {
-            format!("the disk of {name} is full: {} free of {}", bytes(free), bytes(size))
-        })?,
+    let (kind, sentence) = match node.disk {
+        Some(Disk { free, size }) if free < limits.disk_bytes => (
+            Kind::DiskFull,
+            format!("the disk of {name} is full: {} free of {}", bytes(free), bytes(size)),
+        ),
+        Some(disk) => (Kind::DiskLow, low(name, disk, limits)?),
         None => {
             let runs = node.server.is_some();
             let line = node.log.iter().rev().find(|line| texts::is_disk_full(0, line))?;
-            (!runs).then(|| {
-                let line = line.split_once("] ").map_or(line.as_str(), |(_, text)| text);
-                format!("the disk of {name} was full: {}", texts::shortened(line))
-            })?
+            let line = line.split_once("] ").map_or(line.as_str(), |(_, text)| text);
+            let sentence = format!("the disk of {name} was full: {}", texts::shortened(line));
+            (Kind::DiskFull, (!runs).then_some(sentence)?)
         }
     };
-    Some(Finding {
-        node: name.clone(),
-        kind: Kind::DiskFull,
-        sentence,
-        remedy: room(node),
-        safe: Safe::Nothing,
+    let remedy = room(node);
+    Some(Finding { node: name.clone(), kind, sentence, remedy, safe: Safe::Nothing })
+}
+
+/// Little of the disk and little by itself: 4 % of many terabytes last for long.
+fn low(name: &str, Disk { free, size }: Disk, limits: Limits) -> Option<String> {
+    let part = free.saturating_mul(100).checked_div(size)?;
+    let is_low = part < limits.low_percent && free < limits.low_bytes;
+    is_low.then(|| {
+        format!("the disk of {name} is nearly full: {} free of {}", bytes(free), bytes(size))
     })
 }
 

@@ -52,6 +52,8 @@ pub enum Kind {
     /// The container runs, the server lets nobody in.
     ServerSilent,
     DiskFull,
+    /// It will be full if nobody makes room.
+    DiskLow,
     /// Two servers have one `server_uuid`.
     SameUuid,
     Clock,
@@ -95,6 +97,7 @@ impl Kind {
             Self::Recovering => "recovering",
             Self::ServerSilent => "server-silent",
             Self::DiskFull => "disk-full",
+            Self::DiskLow => "disk-low",
             Self::SameUuid => "same-uuid",
             Self::Clock => "clock",
             Self::Errant => "errant-transactions",
@@ -147,11 +150,14 @@ pub(super) struct Limits {
     pub clock_seconds: f64,
     /// With less room than this a server is about to stop writing.
     pub disk_bytes: u64,
+    /// Less room than this is told, where it is also less than that part of the disk, percent.
+    pub low_bytes: u64,
+    pub low_percent: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { clock_seconds: 2.0, disk_bytes: 32 << 20 }
+        Self { clock_seconds: 2.0, disk_bytes: 32 << 20, low_bytes: 4 << 30, low_percent: 5 }
     }
 }
 

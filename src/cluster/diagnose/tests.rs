@@ -198,8 +198,15 @@ fn full_disks() {
     let mut full = symptoms("t-2", server());
     full.disk = Some(Disk { free: 4096, size: 3 << 30 });
     check(full.clone(), Kind::DiskFull, Safe::Nothing, &["4.0 KiB free of 3.0 GiB"]);
-    full.disk = Some(Disk { free: 1 << 30, size: 3 << 30 });
-    assert_eq!(of(full), []);
+    // Little of it, and little by itself.
+    full.disk = Some(Disk { free: 3 << 30, size: 100 << 30 });
+    check(full.clone(), Kind::DiskLow, Safe::Nothing, &["nearly full: 3.0 GiB free of 100.0 GiB"]);
+    for (free, size) in [(1, 3), (5, 100), (4, 1000)] {
+        full.disk = Some(Disk { free: free << 30, size: size << 30 });
+        assert_eq!(of(full.clone()), [], "{free} of {size} GiB");
+    }
+    full.disk = Some(Disk { free: 0, size: 0 });
+    check(full, Kind::DiskFull, Safe::Nothing, &["0 bytes free"]);
     let line = "2026-11-21T13:29:17Z 9 [ERROR] [MY-000035] [Server] Disk is full writing './binlog.000002' (OS \
                 errno 28 - No space left on device).";
     let kinds = |node| of(node).iter().map(|found| found.kind).collect::<Vec<_>>();

@@ -1,15 +1,26 @@
-//! What a replica that is behind is at: its workers, the locks that they wait for, its clients.
+//! What a server that is behind is at: its workers, the locks that they wait for, its clients.
 
 use crate::gtid::GtidSet;
 
 use super::super::diagnose::ReplicaStatus;
 use super::super::error::ClusterError;
-use super::super::lag::{Applying, LagFacts, Lock};
+use super::super::lag::{Applying, LagFacts, Lock, Queues};
 use super::super::sql::{self, Client};
+use super::server::set;
 
 const DOING: &str = "asking why it is behind";
 
-/// What the workers are at, the longest first. A thread's row is gone when it has just ended.
+/// By which way a server gets its transactions.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Way<'a> {
+    /// It replicates from a source.
+    Source(&'a ReplicaStatus),
+    /// The group delivers them; a member that is RECOVERING fetches older ones from another.
+    Group { recovering: bool },
+}
+
+/// What the workers are at, the longest first; what follows is the condition on their channel. A thread's row is
+/// gone when it has just ended.
 const WORKERS: &str = "SELECT w.applying_transaction, TIMESTAMPDIFF(MICROSECOND, \
     w.applying_transaction_start_apply_timestamp, NOW(6)), TIMESTAMPDIFF(MICROSECOND, \
     w.applying_transaction_original_commit_timestamp, NOW(6)), x.trx_rows_modified, t.processlist_info, \
@@ -17,8 +28,8 @@ const WORKERS: &str = "SELECT w.applying_transaction, TIMESTAMPDIFF(MICROSECOND,
     m.owner_thread_id = w.thread_id AND m.object_type = 'TABLE' AND m.object_schema <> 'mysql' LIMIT 1) \
     FROM performance_schema.replication_applier_status_by_worker w LEFT JOIN performance_schema.threads t \
     ON t.thread_id = w.thread_id LEFT JOIN information_schema.innodb_trx x ON x.trx_mysql_thread_id = \
-    t.processlist_id WHERE w.channel_name = '' AND w.applying_transaction <> '' ORDER BY \
-    w.applying_transaction_start_apply_timestamp";
+    t.processlist_id WHERE w.applying_transaction <> '' AND w.channel_name";
+const LONGEST_FIRST: &str = "ORDER BY w.applying_transaction_start_apply_timestamp";
 
 /// Columns of both questions about locks; `b` is the thread that holds one.
 const HOLDER: &str = "b.processlist_id, CONCAT(COALESCE(b.processlist_user, '?'), '@', \
@@ -26,14 +37,24 @@ const HOLDER: &str = "b.processlist_id, CONCAT(COALESCE(b.processlist_user, '?')
     performance_schema.events_statements_current s WHERE s.thread_id = b.thread_id ORDER BY s.event_id DESC \
     LIMIT 1)), b.processlist_time";
 const WAITER: &str = "SELECT thread_id FROM performance_schema.replication_applier_status_by_worker WHERE \
-    channel_name = '' AND thread_id IS NOT NULL";
+    thread_id IS NOT NULL AND channel_name";
 
-/// `None` when the replica has all that the primary had in `before`.
+impl Way<'_> {
+    /// What is said of `channel_name` in a condition.
+    fn channels(self) -> &'static str {
+        match self {
+            Self::Source(_) => "= ''",
+            Self::Group { .. } => "IN ('group_replication_applier', 'group_replication_recovery')",
+        }
+    }
+}
+
+/// `None` when the server has all that the primary had in `before`.
 pub(super) async fn ask(
     client: &mut Client,
     node: &str,
     executed: &GtidSet,
-    status: &ReplicaStatus,
+    way: Way<'_>,
     before: &GtidSet,
 ) -> Result<Option<LagFacts>, ClusterError> {
     let lacks = before.subtract(executed);
@@ -42,23 +63,38 @@ pub(super) async fn ask(
     }
     let workers = client.number("SELECT @@global.replica_parallel_workers", DOING).await?;
     let (statements, longest) = statements(client).await?;
-    Ok(Some(LagFacts {
+    let channels = way.channels();
+    let facts = LagFacts {
         node: node.to_owned(),
-        source: status.source_host.clone(),
         behind: lacks.count(),
-        not_received: lacks.subtract(&status.retrieved).count(),
-        delay: status.delay,
-        receiver_runs: status.receiver == "Yes",
-        applier_runs: status.applier == "Yes",
-        to_receive: None,
-        to_apply: None,
-        receiving_seconds: receiving(client).await?,
         workers,
-        applying: applying(client).await?,
-        lock: lock(client).await?,
+        applying: applying(client, channels).await?,
+        lock: lock(client, channels).await?,
         statements,
         longest,
-    }))
+        ..LagFacts::default()
+    };
+    let facts = match way {
+        Way::Source(status) => LagFacts {
+            source: status.source_host.clone(),
+            not_received: lacks.subtract(&status.retrieved).count(),
+            delay: status.delay,
+            receiver_runs: status.receiver == "Yes",
+            applier_runs: status.applier == "Yes",
+            receiving_seconds: receiving(client).await?,
+            ..facts
+        },
+        // A member of which either does not run leaves the group.
+        Way::Group { recovering } => LagFacts {
+            source: "the group".to_owned(),
+            not_received: lacks.subtract(&received(client, channels).await?).count(),
+            receiver_runs: true,
+            applier_runs: true,
+            queues: Some(queues(client, recovering).await?),
+            ..facts
+        },
+    };
+    Ok(Some(facts))
 }
 
 /// For how long the transaction that comes in has been coming in, seconds.
@@ -68,8 +104,35 @@ async fn receiving(client: &mut Client) -> Result<Option<f64>, ClusterError> {
     Ok(client.value(query, DOING).await?.and_then(|text| seconds(&text)))
 }
 
-async fn applying(client: &mut Client) -> Result<Vec<Applying>, ClusterError> {
-    let rows = client.rows(WORKERS, DOING).await?;
+/// What has come in by these channels, applied or not.
+async fn received(client: &mut Client, channels: &str) -> Result<GtidSet, ClusterError> {
+    let query = format!(
+        "SELECT received_transaction_set FROM performance_schema.replication_connection_status WHERE \
+         channel_name {channels}"
+    );
+    let mut all = GtidSet::new();
+    for row in client.rows(&query, DOING).await? {
+        all.union(&set(&sql::text_at(&row, 0).unwrap_or_default()));
+    }
+    Ok(all)
+}
+
+/// What waits in a member, and how much may wait before the group slows its writers down
+/// (<https://dev.mysql.com/doc/refman/9.7/en/group-replication-flow-control.html>).
+async fn queues(client: &mut Client, recovering: bool) -> Result<Queues, ClusterError> {
+    let query = "SELECT count_transactions_in_queue, count_transactions_remote_in_applier_queue, \
+        @@global.group_replication_flow_control_mode = 'QUOTA', \
+        @@global.group_replication_flow_control_certifier_threshold, \
+        @@global.group_replication_flow_control_applier_threshold FROM \
+        performance_schema.replication_group_member_stats WHERE member_id = @@server_uuid";
+    let rows = client.rows(query, DOING).await?;
+    let at = |at| rows.first().map_or(0, |row| number(row, at));
+    let limits = (at(2) == 1).then(|| (at(3), at(4)));
+    Ok(Queues { recovering, to_check: at(0), to_apply: at(1), limits })
+}
+
+async fn applying(client: &mut Client, channels: &str) -> Result<Vec<Applying>, ClusterError> {
+    let rows = client.rows(&format!("{WORKERS} {channels} {LONGEST_FIRST}"), DOING).await?;
     let one = |row| Applying {
         transaction: sql::text_at(row, 0).unwrap_or_default(),
         seconds: sql::text_at(row, 1).and_then(|text| seconds(&text)).unwrap_or(0.0),
@@ -82,20 +145,21 @@ async fn applying(client: &mut Client) -> Result<Vec<Applying>, ClusterError> {
 }
 
 /// What a worker waits for and a client holds: a row, else a table or the whole server.
-async fn lock(client: &mut Client) -> Result<Option<Lock>, ClusterError> {
+async fn lock(client: &mut Client, channels: &str) -> Result<Option<Lock>, ClusterError> {
+    let waiter = format!("{WAITER} {channels}");
     let row_lock = format!(
         "SELECT 'ROW', l.object_schema, l.object_name, {HOLDER} FROM performance_schema.data_lock_waits w \
          JOIN performance_schema.data_locks l ON l.engine_lock_id = w.requesting_engine_lock_id JOIN \
          performance_schema.threads b ON b.thread_id = w.blocking_thread_id WHERE \
-         w.requesting_thread_id IN ({WAITER}) AND w.blocking_thread_id NOT IN ({WAITER}) LIMIT 1"
+         w.requesting_thread_id IN ({waiter}) AND w.blocking_thread_id NOT IN ({waiter}) LIMIT 1"
     );
     let metadata_lock = format!(
         "SELECT p.object_type, p.object_schema, p.object_name, {HOLDER} FROM \
          performance_schema.metadata_locks p JOIN performance_schema.metadata_locks g ON g.object_type = \
          p.object_type AND g.object_schema <=> p.object_schema AND g.object_name <=> p.object_name AND \
          g.lock_status = 'GRANTED' JOIN performance_schema.threads b ON b.thread_id = g.owner_thread_id \
-         WHERE p.lock_status = 'PENDING' AND p.owner_thread_id IN ({WAITER}) AND g.owner_thread_id NOT IN \
-         ({WAITER}) AND b.processlist_id IS NOT NULL ORDER BY b.processlist_time DESC LIMIT 1"
+         WHERE p.lock_status = 'PENDING' AND p.owner_thread_id IN ({waiter}) AND g.owner_thread_id NOT IN \
+         ({waiter}) AND b.processlist_id IS NOT NULL ORDER BY b.processlist_time DESC LIMIT 1"
     );
     for query in [row_lock, metadata_lock] {
         let rows = client.rows(&query, DOING).await?;

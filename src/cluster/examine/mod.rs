@@ -14,12 +14,13 @@ use super::diagnose::{
     self, ContainerSymptoms, Disk, Finding, Limits, ServerSymptoms, Symptoms, texts,
 };
 use super::error::ClusterError;
-use super::group;
+use super::group::{self, Member};
 use super::lag::{self, Lag, LagFacts};
 use super::node::data_dir;
 use super::plan;
 use super::sql::{Client, NoLogin};
 use super::world::{Facts, NodeFacts, World};
+use following::Way;
 
 /// For all questions to one node, the login included.
 const NODE_LIMIT: Duration = Duration::from_secs(10);
@@ -87,6 +88,7 @@ fn judge(primary: Option<u32>, examined: Vec<(u32, Examined)>) -> Examination {
         examined.into_iter().map(|(_, one)| (one.symptoms, one.lag)).unzip();
     let source = at.and_then(|at| nodes.get(at)).and_then(|node| node.server.as_ref());
     let logs = source.map(|source| source.logs.as_slice()).unwrap_or_default();
+    let limits = Limits::default();
     let lags = nodes.iter().zip(lags).filter_map(|(node, lag)| {
         let mut lag = lag?;
         if let Some(status) = node.server.as_ref().and_then(|server| server.replica.as_ref()) {
@@ -94,12 +96,11 @@ fn judge(primary: Option<u32>, examined: Vec<(u32, Examined)>) -> Examination {
             lag.to_receive = lag::bytes_between(logs, &status.read, &end);
             lag.to_apply = lag::bytes_between(logs, &status.applied, &status.read);
         }
+        let full = node.disk.filter(|disk| disk.free < limits.disk_bytes);
+        lag.full = full.map(|disk| disk.free);
         lag::explain(&lag)
     });
-    Examination {
-        lags: lags.collect(),
-        findings: diagnose::diagnose(&nodes, at, Limits::default()),
-    }
+    Examination { lags: lags.collect(), findings: diagnose::diagnose(&nodes, at, limits) }
 }
 
 /// `before`: what the primary had executed; `None` for the primary itself.
@@ -144,14 +145,18 @@ async fn ask_server(
         NoLogin::Denied(cause) | NoLogin::Unreachable(cause) => cause,
     })?;
     let mut symptoms = server::ask(&mut client).await.map_err(|error| error.to_string())?;
-    if world.cluster.is_group() {
+    let way = if world.cluster.is_group() {
         let member = group::look(&mut client).await.map_err(|error| error.to_string())?;
-        symptoms.member = Some(member.seen.state.word());
-    }
-    let lag = match (before, &symptoms.replica) {
-        (Some(before), Some(status)) => {
+        let state = member.seen.state;
+        symptoms.member = Some(state.word());
+        state.belongs().then_some(Way::Group { recovering: state == Member::Recovering })
+    } else {
+        symptoms.replica.as_ref().map(Way::Source)
+    };
+    let lag = match (before, way) {
+        (Some(before), Some(way)) => {
             let name = world.name(number);
-            following::ask(&mut client, &name, &symptoms.executed, status, before)
+            following::ask(&mut client, &name, &symptoms.executed, way, before)
                 .await
                 .map_err(|error| error.to_string())?
         }

@@ -34,10 +34,9 @@ pub(in crate::cluster) fn plan(
             Ok(Plan { steps: engine, primary: Some(primary), complete: true })
         }
         (Some(primary), None) => {
-            // A node that cannot be had must not keep another out of the group.
-            let joining = joining(&answering, renewing);
-            let steps = if joining.is_empty() { engine } else { joining };
-            Ok(Plan { steps, primary: Some(primary), complete: false })
+            // A node that cannot be had keeps no other out of the group.
+            member_steps(&answering, renewing, primary, false, &mut engine);
+            Ok(Plan { steps: engine, primary: Some(primary), complete: false })
         }
         // An election is under way, or the primary answers the group but not Weir.
         (None, _) if lives(&answering) => {
@@ -89,18 +88,6 @@ fn leaders(answering: &[(u32, ServerSeen)]) -> Vec<u32> {
 /// Some member hears a majority.
 fn lives(answering: &[(u32, ServerSeen)]) -> bool {
     answering.iter().any(|(_, server)| group(server).state.belongs() && group(server).majority)
-}
-
-/// Members with data that are out of a group that lives.
-fn joining(answering: &[(u32, ServerSeen)], renewing: &[u32]) -> Vec<Step> {
-    let out = |number: &u32, server: &ServerSeen| {
-        !server.blank
-            && !renewing.contains(number)
-            && group(server).ready
-            && !group(server).state.belongs()
-    };
-    let all = answering.iter().filter(|(number, server)| out(number, server));
-    all.map(|(number, _)| Step::JoinGroup(*number)).collect()
 }
 
 /// Everything that is said to servers; `found`: there is no group yet, or none any more.
@@ -314,8 +301,18 @@ mod tests {
         // The old primary, whose group has elected another.
         check(vec![offline(), primary(), online()], &[JoinGroup(1)]);
         check(vec![primary(), silent(), online()], &[StartContainer(2), WaitHealthy(2)]);
-        // One that cannot be had does not keep the other out.
-        check(vec![primary(), silent(), offline()], &[JoinGroup(3)]);
+        // One that cannot be had keeps no other out, nor a new one.
+        let both = [StartContainer(2), WaitHealthy(2), JoinGroup(3)];
+        check(vec![primary(), silent(), offline()], &both);
+        let frozen = NodeSeen { container: Life::Running, ..silent() };
+        check(
+            vec![primary(), frozen.clone(), blank()],
+            &[WaitHealthy(2), PrepareGroup(3), JoinGroup(3)],
+        );
+        let given_up = Seen { renewing: vec![3], ..seen(vec![primary(), frozen, online()]) };
+        let steps = plan::plan(WANTED, &given_up).unwrap().steps;
+        let copied = [LeaveGroup(3), Clone { node: 3, donor: 1 }, JoinGroup(3)];
+        assert_eq!(steps, [&[WaitHealthy(2)], &copied[..]].concat());
         let half_founded = with(offline(), |group| group.ready = false);
         check(vec![primary(), online(), half_founded], &[PrepareGroup(3), JoinGroup(3)]);
     }

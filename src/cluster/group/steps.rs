@@ -11,7 +11,7 @@ use super::super::provision::known_subnet;
 use super::super::replication;
 use super::super::server;
 use super::super::sql::{self, Client, NoLogin};
-use super::super::world::World;
+use super::super::world::{LOOK_LIMIT, World};
 use super::options::address;
 use super::seen::{GroupSeen, Member, Row, View};
 
@@ -187,7 +187,9 @@ pub(super) async fn view(client: &mut Client) -> Result<View, ClusterError> {
 async fn living(world: &World, but: u32) -> Result<(u32, View), ClusterError> {
     for number in world.members().await?.into_iter().filter(|number| *number != but) {
         let Ok(mut client) = world.root(number).await else { continue };
-        let seen = view(&mut client).await?;
+        // One that lets root in and says nothing then is not the one that is looked for.
+        let asked = tokio::time::timeout(LOOK_LIMIT, view(&mut client)).await;
+        let Ok(Ok(seen)) = asked else { continue };
         client.close().await;
         if seen.is_primary() && seen.majority() {
             return Ok((number, seen));

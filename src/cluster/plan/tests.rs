@@ -174,6 +174,47 @@ fn small_faults_are_mended_alone() {
     check(&world(vec![locked, replica_of(1)]), &[CreateAccounts(1)]);
 }
 
+/// One that does not answer keeps no other from being mended, where there is no doubt who the primary is.
+#[test]
+fn around_a_silent_server() {
+    let wanted = Wanted { nodes: 3, primary: Some(1), ..WANTED };
+    let frozen = || NodeSeen { server: None, ..replica_of(1) };
+    let stopped = || changed(replica_of(1), |s| s.source.as_mut().unwrap().receiver = false);
+    let steps = |wanted, nodes| {
+        let plan = plan(wanted, &world(nodes)).unwrap();
+        assert!(!plan.complete);
+        (plan.primary, plan.steps)
+    };
+    let start = StartReplication { node: 3, source: 1 };
+    let (primary_then, mended) = steps(wanted, vec![primary(), frozen(), stopped()]);
+    assert_eq!((primary_then, mended), (Some(1), vec![WaitHealthy(2), start]));
+    let renewing = Seen { renewing: vec![3], ..world(vec![primary(), frozen(), replica_of(1)]) };
+    let copied = plan(wanted, &renewing).unwrap().steps;
+    assert!(copied.contains(&Clone { node: 3, donor: 1 }), "{copied:?}");
+    // Who is started now is waited for before one that runs and is silent.
+    let exited = NodeSeen { container: Life::Stopped, ..frozen() };
+    let started = [StartContainer(3), WaitHealthy(3), WaitHealthy(2)];
+    assert_eq!(steps(wanted, vec![primary(), frozen(), exited]).1, started);
+    // Commits do not begin to wait for one that is not there, nor do they cease to.
+    let not_yet = changed(primary(), |s| s.semi_sync.source_on = false);
+    for primary in [primary(), not_yet] {
+        let waits = [WaitHealthy(2), WaitHealthy(3)];
+        assert_eq!(steps(wanted, vec![primary, frozen(), frozen()]).1, waits);
+    }
+
+    let nothing = |wanted, nodes| assert_eq!(steps(wanted, nodes), (None, vec![WaitHealthy(2)]));
+    // Another was written down, or two take writes, or nobody: who is silent may be the primary.
+    let other = Wanted { primary: Some(2), ..wanted };
+    nothing(other, vec![primary(), frozen(), stopped()]);
+    nothing(wanted, vec![primary(), frozen(), primary()]);
+    let closed = changed(primary(), |s| (s.read_only, s.super_read_only) = (true, true));
+    nothing(wanted, vec![closed, frozen(), stopped()]);
+    nothing(wanted, vec![blank(), frozen(), stopped()]);
+    // Places in logs are judged only when all are seen.
+    let by_file = Wanted { replication: Replication::File, ..wanted };
+    nothing(by_file, vec![primary(), frozen(), stopped()]);
+}
+
 #[test]
 fn semi_sync_follows_the_wish_and_the_role() {
     let seen = world(vec![primary(), replica_of(1)]);

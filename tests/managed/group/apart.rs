@@ -1,0 +1,243 @@
+//! Members that are cut off, frozen or behind: the majority goes on and Weir follows it, one that is silent keeps no
+//! other from being mended, and who is behind is told why.
+
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable as _;
+use serde_json::Value;
+
+use super::report;
+use crate::chaos::engine::Gate;
+use crate::docker::docker;
+use crate::stage::Stage;
+use crate::wait::{until, until_or_show};
+use crate::writers::{WRITERS, Writers};
+
+/// How long it may take until a lag is explained as it should be.
+const EXPLAINED_LIMIT: Duration = Duration::from_secs(60);
+/// How long the group may take to expel or elect, or a member without a majority to leave.
+const GROUP_LIMIT: Duration = Duration::from_secs(60);
+/// How long a member may take to be one again, while clients write or another is silent.
+const MENDED_LIMIT: Duration = Duration::from_secs(120);
+/// No writer's.
+const LATE_ROW: u64 = 1;
+
+/// How a primary is taken from its group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Loss {
+    CutOff,
+    Frozen,
+}
+
+impl Loss {
+    fn begin(self, stage: &Stage, node: &str) {
+        match self {
+            Self::CutOff => docker(&["network", "disconnect", &stage.name, node]),
+            Self::Frozen => docker(&["pause", node]),
+        };
+    }
+
+    /// As `weir cluster status` names it.
+    fn kind(self) -> &'static str {
+        match self {
+            Self::CutOff => "cut-off",
+            Self::Frozen => "container-paused",
+        }
+    }
+}
+
+/// A secondary that a lock of a client holds up, and one that applies a big transaction, are behind for that reason.
+pub(super) async fn lag_is_explained(stage: &Stage) {
+    let primary = stage.primary();
+    let slow = secondaries(stage).remove(0);
+    let mut leader = root(stage, &primary).await;
+    for statement in [
+        "CREATE TABLE app.held (id INT PRIMARY KEY)",
+        "CREATE TABLE app.big (id INT AUTO_INCREMENT PRIMARY KEY, v CHAR(36), KEY (v), KEY (v, id))",
+        "SET SESSION cte_max_recursion_depth = 1000000",
+    ] {
+        leader.query_drop(statement).await.unwrap();
+    }
+    stage.whole_group().await;
+    let mut client = root(stage, &slow).await;
+    let id: u64 = client.query_first("SELECT CONNECTION_ID()").await.unwrap().unwrap();
+    client.query_drop("LOCK TABLES app.held READ").await.unwrap();
+    leader.query_drop("INSERT INTO app.held VALUES (1)").await.unwrap();
+    let said = explained(stage, &slow, "lock").await;
+    for words in ["table app.held", &format!("connection {id} of root@"), "1 transaction"] {
+        assert!(said.contains(words), "{words:?} is not in: {said}");
+    }
+    report(&format!("          {said}"));
+    // One waits, and none may any more: who writes is slowed down, which is the group's own doing.
+    let threshold = "SET GLOBAL group_replication_flow_control_applier_threshold =";
+    client.query_drop(format!("{threshold} 0")).await.unwrap();
+    until(EXPLAINED_LIMIT, "flow control to be named", async || {
+        explained(stage, &slow, "lock").await.contains("(flow control)").then_some(())
+    })
+    .await;
+    client.query_drop(format!("{threshold} DEFAULT")).await.unwrap();
+    client.query_drop("UNLOCK TABLES").await.unwrap();
+    stage.whole_group().await;
+    let numbers =
+        "WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 150000)";
+    let many = format!("INSERT INTO app.big (v) {numbers} SELECT UUID() FROM n");
+    leader.query_drop(many).await.unwrap();
+    let said = explained(stage, &slow, "big-transaction").await;
+    assert!(said.contains("on app.big for"), "{said}");
+    report(&format!("          {said}"));
+    leader.query_drop("DROP TABLE app.held, app.big").await.unwrap();
+    stage.whole_group().await;
+}
+
+/// A frozen server keeps Weir from nothing: a member that was stopped is started and joins all the same.
+pub(super) async fn a_silent_member_holds_up_nobody(stage: &Stage) {
+    let primary = stage.primary();
+    let [quiet, other]: [String; 2] = secondaries(stage).try_into().unwrap();
+    let waits = format!("wait until {quiet} answers");
+    let before = stage.log().matches(&waits).count();
+    docker(&["kill", "--signal", "STOP", &quiet]);
+    let log = || stage.log();
+    until_or_show(GROUP_LIMIT, "Weir to wait for the frozen one", log, async || {
+        (stage.log().matches(&waits).count() > before).then_some(())
+    })
+    .await;
+    until(GROUP_LIMIT, "the group to expel the frozen one", async || {
+        member(stage, &primary, &quiet).is_empty().then_some(())
+    })
+    .await;
+    docker(&["stop", "--time", "60", &other]);
+    let since = Instant::now();
+    until_or_show(MENDED_LIMIT, "the stopped one to be a member again", log, async || {
+        (member(stage, &primary, &other) == "ONLINE").then_some(())
+    })
+    .await;
+    report(&format!("          beside a frozen one a member was back after {:?}", since.elapsed()));
+    docker(&["kill", "--signal", "CONT", &quiet]);
+    // What it says itself is what it believed before it stood still, until it notices.
+    until_or_show(MENDED_LIMIT, "the frozen one to be a member again", log, async || {
+        (member(stage, &primary, &quiet) == "ONLINE").then_some(())
+    })
+    .await;
+    stage.whole_group().await;
+}
+
+/// The others elect, and writers go on with them; what the old primary is told meanwhile is nowhere in the end.
+pub(super) async fn the_majority_goes_on(stage: &Stage, engine: &mut Gate, loss: Loss) {
+    let writers = Writers::start(stage).await;
+    let old = stage.primary();
+    // With the engine at hand Weir would put it back before the others have missed it.
+    engine.close().await;
+    loss.begin(stage, &old);
+    let late = (loss == Loss::CutOff).then(|| {
+        let mut write =
+            inside(stage, &old, &format!("INSERT INTO app.written VALUES ({LATE_ROW})"));
+        std::thread::spawn(move || write.output().unwrap())
+    });
+    let held = writers.goes_on().await;
+    let errors = writers.errors();
+    report(&format!(
+        "          {old}: {loss:?}; no write was acknowledged for {held:?}, {} failed",
+        errors.len()
+    ));
+    assert!(errors.len() <= usize::try_from(WRITERS).unwrap(), "{errors:?}\n{}", stage.log());
+    let status = beside_the_gate(stage);
+    let found = status["findings"].as_array().unwrap().iter();
+    let mut of_old = found.filter(|finding| finding["node"] == old.as_str());
+    assert!(of_old.any(|finding| finding["kind"] == loss.kind()), "{status}");
+    if let Some(late) = late {
+        let done = late.join().unwrap();
+        assert!(!done.status.success(), "{old} took a write alone: {}", words(&done));
+        until(GROUP_LIMIT, "the one without a majority to leave", async || {
+            (member(stage, &old, &old) == "ERROR").then_some(())
+        })
+        .await;
+        let closed = inside(stage, &old, "SELECT @@super_read_only").output().unwrap();
+        assert_eq!(words(&closed), "1", "{old} is open");
+    }
+    let since = Instant::now();
+    engine.reopen();
+    let primary = status["nodes"].as_array().unwrap().iter().find(|node| node["role"] == "primary");
+    let primary = primary.unwrap_or_else(|| panic!("{status}"))["name"].as_str().unwrap();
+    let log = || stage.log();
+    until_or_show(MENDED_LIMIT, "the old primary to be a member again", log, async || {
+        (member(stage, primary, &old) == "ONLINE").then_some(())
+    })
+    .await;
+    report(&format!(
+        "          {old} is a member again {:?} after the engine was back",
+        since.elapsed()
+    ));
+    let acknowledged = writers.finish().await;
+    stage.whole_group().await;
+    assert_eq!(stage.primary(), primary, "{}", stage.log());
+    stage.check_rows(&acknowledged).await;
+    let query = format!("SELECT id FROM written WHERE id = {LATE_ROW}");
+    let mut conn = stage.through_weir().await;
+    assert_eq!(conn.query::<u64, _>(query).await.unwrap(), [0_u64; 0]);
+    conn.query_drop("DROP TABLE written").await.unwrap();
+}
+
+/// Waits until the node is behind for that cause; the sentence.
+async fn explained(stage: &Stage, node: &str, cause: &str) -> String {
+    let mut last = Value::Null;
+    let started = Instant::now();
+    until(EXPLAINED_LIMIT * 2, cause, async || {
+        assert!(started.elapsed() < EXPLAINED_LIMIT, "{node} is not behind by {cause}: {last}");
+        last = stage.status()["lag"].clone();
+        let mut lags = last.as_array().unwrap().iter();
+        let found = lags.find(|lag| lag["node"] == node && lag["cause"] == cause)?;
+        Some(found["sentence"].as_str().unwrap().to_owned())
+    })
+    .await
+}
+
+/// What the group's status is for one who reaches the engine, while Weir does not.
+fn beside_the_gate(stage: &Stage) -> Value {
+    let text = std::fs::read_to_string(stage.path("proxy.toml")).unwrap();
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.retain(|line| !line.starts_with("docker_host"));
+    let path = stage.path("direct.toml");
+    std::fs::write(&path, lines.join("\n")).unwrap();
+    let mut status = Command::new(env!("CARGO_BIN_EXE_weir"));
+    status.args(["cluster", "status", "--json", "--config"]).arg(path);
+    serde_json::from_slice(&status.output().unwrap().stdout).unwrap()
+}
+
+fn secondaries(stage: &Stage) -> Vec<String> {
+    let status = stage.status();
+    let nodes = status["nodes"].as_array().unwrap().iter();
+    let replicas = nodes.filter(|node| node["role"] == "replica");
+    replicas.map(|node| node["name"].as_str().unwrap().to_owned()).collect()
+}
+
+/// How `node` sees the member `of`; empty when it is none.
+fn member(stage: &Stage, node: &str, of: &str) -> String {
+    let query = format!(
+        "SELECT member_state FROM performance_schema.replication_group_members WHERE member_host = '{of}'"
+    );
+    words(&inside(stage, node, &query).output().unwrap())
+}
+
+/// A statement of root's from inside of the container, where no network is needed.
+fn inside(stage: &Stage, node: &str, statement: &str) -> Command {
+    let mut command = Command::new("docker");
+    command.env("MYSQL_PWD", stage.state().root.expose());
+    command.args(["exec", "--env", "MYSQL_PWD", node, "mysql", "--user=root", "--batch"]);
+    command.args(["--skip-column-names", "--execute", statement]);
+    command
+}
+
+fn words(done: &Output) -> String {
+    let all = [done.stdout.as_slice(), done.stderr.as_slice()].concat();
+    String::from_utf8_lossy(&all).trim().to_owned()
+}
+
+async fn root(stage: &Stage, node: &str) -> Conn {
+    let published = stage.node(node)["published"].as_str().unwrap().to_owned();
+    let port = published.rsplit(':').next().unwrap().parse().unwrap();
+    let password = stage.state().root.expose().to_owned();
+    let options = stage.application().user(Some("root")).pass(Some(password)).tcp_port(port);
+    Conn::new(options).await.unwrap()
+}
