@@ -12,7 +12,8 @@ use mysql_async::prelude::Queryable as _;
 
 use crate::docker::docker;
 use crate::stage::Stage;
-use crate::writers::{WRITERS, Writers};
+use crate::wait::until_or_show;
+use crate::writers::{RECOVERY_LIMIT, WRITERS, Writers};
 
 impl Stage {
     fn node(&self, name: &str) -> serde_json::Value {
@@ -53,6 +54,7 @@ async fn a_group_elects_and_loses_nothing() {
     told("own writes are seen");
     let writers = Writers::start(&stage).await;
     switchovers(&stage, &writers).await;
+    let elsewhere = another_weir_serves(&stage).await;
     told("moved on request");
     let primary = stage.primary();
     let status = stage.status();
@@ -72,7 +74,8 @@ async fn a_group_elects_and_loses_nothing() {
     assert!(errors.len() <= usize::try_from(WRITERS).unwrap(), "{errors:?}");
     stage.whole_group().await;
     assert_ne!(stage.primary(), old, "{}", stage.log());
-    let acknowledged = writers.finish().await;
+    let mut acknowledged = writers.finish().await;
+    acknowledged.extend(elsewhere);
     stage.whole_group().await;
     told("the killed one is a member again");
     stage.check_rows(&acknowledged).await;
@@ -135,4 +138,29 @@ async fn switchovers(stage: &Stage, writers: &Writers) {
     let refused = stage.refused(&["cluster", "remove", &now, "--yes"]);
     assert!(refused.contains("it is the primary"), "{refused}");
     assert_eq!(writers.errors(), Vec::<String>::new(), "{}", stage.log());
+}
+
+/// Switchovers while clients write through a second Weir, too; none of them costs its clients an error.
+async fn another_weir_serves(stage: &Stage) -> Vec<u64> {
+    let mut second = stage.second();
+    second.serve();
+    let open = Duration::from_millis(40);
+    let writers = Writers::with(&second, 1_000_000_000, open).await;
+    for times in 1..=3 {
+        let held = stage.switch(&[]);
+        writers.goes_on().await;
+        until_or_show(
+            RECOVERY_LIMIT,
+            "the second to say so",
+            || second.log(),
+            async || (second.held_by_others().len() == times).then_some(()),
+        )
+        .await;
+        let there = second.held_by_others().pop().unwrap();
+        report(&format!(
+            "          writes were held for {held} ms, through a second Weir {there} ms"
+        ));
+    }
+    assert_eq!(writers.errors(), Vec::<String>::new(), "{}", second.log());
+    writers.finish().await
 }
