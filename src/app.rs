@@ -1,5 +1,8 @@
 //! The composition root: from a configuration to running tasks, and back to silence on a signal.
 
+mod clients;
+mod heed;
+
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,6 +13,8 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
+use self::clients::{Clients, OwnMove};
+use self::heed::Heed;
 use crate::admin::api::{self, Api};
 use crate::admin::http;
 use crate::admin::work::Subject;
@@ -65,6 +70,8 @@ pub fn run(mut config: Config) -> anyhow::Result<()> {
             cancel.clone(),
         )
     });
+    // Before it is probed: whoever moves the primary must know of this Weir before there are clients.
+    monitor.serves();
     control.block_on(monitor.first_probe_done());
     let door = Arc::new(Door::default());
     let shared = Arc::new(Shared {
@@ -116,7 +123,9 @@ fn start_control(
         }
     });
     let state_dir = shared.config.proxy.state_dir.clone();
-    let traffic: Arc<dyn Traffic> = Arc::new(Clients(Arc::clone(shared), monitor.clone()));
+    let own_move = OwnMove::default();
+    let traffic: Arc<dyn Traffic> =
+        Arc::new(Clients::new(Arc::clone(shared), monitor.clone(), own_move.clone()));
     let subject = Arc::new(Subject {
         cluster: shared.config.cluster.clone(),
         state_dir: state_dir.clone(),
@@ -124,6 +133,8 @@ fn start_control(
     });
     start_http(control, &shared.config, &subject)?;
     let Some(cluster) = &shared.config.cluster else { return Ok(None) };
+    let heed = Heed::new(shared, monitor.clone(), own_move);
+    control.spawn(cancel.clone().run_until_cancelled_owned(heed.run()));
     let task = Control {
         cluster: cluster.clone(),
         state_dir: state_dir.clone(),
@@ -163,39 +174,6 @@ fn start_http(
         }
     });
     Ok(())
-}
-
-/// The clients of this process, as moving the primary sees them.
-#[derive(Debug)]
-struct Clients(Arc<Shared>, crate::monitor::MonitorHandle);
-
-impl Traffic for Clients {
-    fn close(&self) {
-        self.0.door.close();
-    }
-
-    fn open(&self) {
-        self.0.door.open();
-    }
-
-    fn inside(&self) -> usize {
-        self.0.door.inside()
-    }
-
-    fn look(&self) {
-        for server in &self.0.topology.load().servers {
-            self.0.suspects.tell(server.id);
-        }
-    }
-
-    fn set_servers(&self, servers: Vec<Server>) {
-        self.1.set_servers(servers.into_iter().map(Arc::new).collect());
-    }
-
-    fn uses(&self, primary: &str) -> bool {
-        let topology = self.0.topology.load();
-        topology.primary().is_some_and(|server| server.config.name == primary)
-    }
 }
 
 /// With `[cluster]`, asks the engine where the nodes are and what the monitor's password is.

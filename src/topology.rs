@@ -1,5 +1,7 @@
 //! The immutable picture of the servers that sessions route by. The monitor makes it; no I/O here.
 
+pub mod signs;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,11 +58,17 @@ pub struct ServerState {
     pub autocommit: bool,
     /// `@@global.sql_mode` says ANSI_QUOTES / NO_BACKSLASH_ESCAPES.
     pub sql_mode: Arc<str>,
+    /// A Weir is about to move the primary's role away from it ([`signs::MOVES`]).
+    pub moves: Option<Move>,
 }
 
 /// Names a server of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ServerId(pub u32);
+
+/// Names a planned move of the primary's role: the id of the connection to the primary that announces it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Move(pub u64);
 
 /// All servers at one moment.
 #[derive(Debug, Clone, Default)]

@@ -120,6 +120,7 @@ fn imagined_topology() -> Topology {
         version: "".into(),
         autocommit: true,
         sql_mode: "".into(),
+        moves: None,
     });
     Topology { servers: servers.into(), epoch: 1, had_primary: true }
 }

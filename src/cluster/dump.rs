@@ -74,15 +74,14 @@ async fn copy(
     let mut client = recipient::empty(world, number).await?;
     progress.detail("definitions");
     let mut source = donor::open(world, donor).await?;
-    recipient::define(&mut client, &source.schema).await?;
+    recipient::define(&mut client, &source.seen.schema).await?;
     rows(&mut source, &mut client, progress).await?;
     progress.detail("accounts");
     accounts(&mut source, &mut client).await?;
     progress.detail("views and stored programs");
-    recipient::program(&mut client, &source.schema, progress).await?;
-    recipient::stand(world, client, donor, &source).await?;
-    source.reader.close().await;
-    Ok(())
+    let seen = source.close().await;
+    recipient::program(&mut client, &seen.schema, progress).await?;
+    recipient::stand(world, client, donor, &seen).await
 }
 
 async fn rows(
@@ -90,10 +89,10 @@ async fn rows(
     client: &mut Client,
     progress: &dyn Progress,
 ) -> Result<(), ClusterError> {
-    let mut meter = Meter::new(source.schema.bytes());
+    let mut meter = Meter::new(source.seen.schema.bytes());
     let started = Instant::now();
     source.reader.run("SAVEPOINT weir", READING).await?;
-    for (table, _) in &source.schema.tables {
+    for (table, _) in &source.seen.schema.tables {
         meter.begin(table.bytes);
         let tell = |bytes: usize| {
             meter.came(bytes);
@@ -101,7 +100,7 @@ async fn rows(
         };
         pump(&mut source.reader, client, table, tell).await?;
         meter.end();
-        // Gives the table's definition free, so that ALTER TABLE waits for this table alone.
+        // Gives the table's definition free, so that LOCK TABLES .. WRITE waits for this table alone.
         source.reader.run("ROLLBACK TO SAVEPOINT weir", READING).await?;
     }
     Ok(())
@@ -110,7 +109,7 @@ async fn rows(
 /// Accounts as the donor has them, all at once: at no moment is there none that can log in.
 async fn accounts(source: &mut Donor, client: &mut Client) -> Result<(), ClusterError> {
     client.run("START TRANSACTION", WRITING).await?;
-    for table in &source.schema.system {
+    for table in &source.seen.schema.system {
         client.run(&format!("DELETE FROM {}", table.full_name()), WRITING).await?;
         pump(&mut source.reader, client, table, |_bytes| {}).await?;
     }

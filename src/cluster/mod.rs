@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `plan` | the difference as named steps; pure |
 //! | `provision`, `replication`, `clone`, `dump` | take the steps |
-//! | `switchover`, `failover`, `promote` | move the primary; `traffic` is what they ask of the proxy |
+//! | `switchover`, `failover`, `promote` | move the primary; `traffic` is what they ask of the proxy, `announced` of other Weirs |
 //! | `group` | where the servers elect the primary themselves: plan, steps, switchover |
 //! | `control` | does what is needed while Weir serves; `stuck` notices a primary that cannot commit |
 //! | `keep` | saves what only one server has, before its data is given up |
@@ -28,6 +28,7 @@
 //! | `view` | what is told to the rest of Weir and to operators |
 
 mod accounts;
+mod announced;
 mod archive;
 mod clone;
 mod control;

@@ -23,10 +23,11 @@ const CATCH_UP_SECONDS: u32 = 30;
 /// How long a node that is to become the primary may go on applying what it received.
 const PROMOTE_DRAIN: Duration = Duration::from_secs(30);
 /// The mark of a connection that lets the server take writes, a lock of the server's that ends with the
-/// connection; how long it may take to be free, seconds.
-const MARK: &str = "SELECT GET_LOCK('weir.opens', 5)";
-const MARKED: &str = "SELECT IS_USED_LOCK('weir.opens')";
+/// connection.
+const OPENS: &str = "weir.opens";
 const UNMARK: &str = "DO RELEASE_LOCK('weir.opens')";
+/// How long the lock of a connection that was killed may take to be free.
+const SIGN_SECONDS: u32 = 5;
 
 /// Makes an empty server forget the GTIDs of its own first start, which no other server has.
 pub(super) async fn clear_history(world: &World, number: u32) -> Result<(), ClusterError> {
@@ -158,7 +159,7 @@ pub(super) async fn open_for_writes(
     for variable in ["super_read_only", "read_only"] {
         client.run(&format!("SET PERSIST_ONLY {variable} = ON"), doing).await?;
     }
-    mark(client, doing).await?;
+    take_sign(client, OPENS, doing).await?;
     world.check().await?;
     for variable in ["super_read_only", "read_only"] {
         client.run(&format!("SET GLOBAL {variable} = OFF"), doing).await?;
@@ -169,21 +170,27 @@ pub(super) async fn open_for_writes(
 /// Ends a connection that is about to let the server take writes, on behalf of a Weir that leads no more.
 pub(super) async fn end_openers(client: &mut Client) -> Result<(), ClusterError> {
     let doing = "ending what would let it take writes";
-    mark(client, doing).await?;
+    take_sign(client, OPENS, doing).await?;
     client.run(UNMARK, doing).await
 }
 
-/// Marks the connection as the one that opens the server, in the place of any other. The mark of one that was
-/// killed is free only when nothing runs there any more.
-async fn mark(client: &mut Client, doing: &str) -> Result<(), ClusterError> {
-    if let Some(other) = client.value(MARKED, doing).await? {
+/// Gives the connection that named lock of the server's, in the place of any other, which is ended: it belongs to a
+/// Weir that leads no more. The lock of one that was killed is free only when nothing runs there any more.
+pub(super) async fn take_sign(
+    client: &mut Client,
+    sign: &str,
+    doing: &str,
+) -> Result<(), ClusterError> {
+    let sign = accounts::string(sign);
+    if let Some(other) = client.value(&format!("SELECT IS_USED_LOCK({sign})"), doing).await? {
         match client.run(&format!("KILL {other}"), doing).await {
             // It has ended in between.
             Err(ClusterError::Sql { cause, .. }) if cause.contains("Unknown thread") => {}
             done => done?,
         }
     }
-    if client.number(MARK, doing).await? == 1 {
+    let take = format!("SELECT GET_LOCK({sign}, {SIGN_SECONDS})");
+    if client.number(&take, doing).await? == 1 {
         return Ok(());
     }
     let cause = "another connection is doing so".to_owned();

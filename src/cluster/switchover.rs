@@ -1,7 +1,7 @@
 //! The primary's role moves to another node on request, and no client notices but by a pause.
 //!
-//! The order is what keeps every write: statements are held at the door, the open ones end, the old primary
-//! takes no more, the new one has executed everything, it is written down, and only then may it be written to.
+//! The order is what keeps every write: statements are held at the door, other Weirs' first (`announced`), the open
+//! ones end, the old primary takes no more, the new one has executed everything, it is written down, and only then may it be written to.
 //! Cut off before it is written down, the next `up` (or the control task) opens the old primary again;
 //! after that, it promotes the new one.
 
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::announced::Announced;
 use super::error::ClusterError;
 use super::lease::Right;
 use super::plan;
@@ -25,7 +26,7 @@ use crate::config;
 /// How long the target may take to come near the primary before anything is held.
 const NEAR_LIMIT_SECONDS: u32 = 30;
 /// How long transactions that are open may take to end.
-const INSIDE_LIMIT: Duration = Duration::from_secs(10);
+pub(super) const INSIDE_LIMIT: Duration = Duration::from_secs(10);
 const INSIDE_POLL: Duration = Duration::from_millis(1);
 /// How long the old primary may take to become read-only: DDL and LOCK TABLES of others delay it.
 const CLOSE_SECONDS: u32 = 5;
@@ -104,7 +105,10 @@ pub(super) async fn within(
     come_near(world, &mut cast).await?;
     progress.end();
     progress.begin(&format!("move the primary from {} to {}", world.name(old), world.name(new)));
-    let held = Box::pin(hand_over(world, &mut cast, traffic)).await?;
+    let mut announced = Announced::begin(world.root_now(old).await?, traffic).await?;
+    announced.until_others_wait().await?;
+    let held = Box::pin(hand_over(world, &mut cast, &mut announced, traffic)).await?;
+    announced.end().await;
     progress.end();
     let moved = Moved { from: world.name(old), to: world.name(new), held };
     let Cast { old_client, new_client, others, .. } = cast;
@@ -197,13 +201,14 @@ async fn wait_for(cast: &mut Cast, seconds: u32) -> Result<bool, ClusterError> {
 async fn hand_over(
     world: &mut World,
     cast: &mut Cast,
+    announced: &mut Announced<'_>,
     traffic: &dyn Traffic,
 ) -> Result<Duration, ClusterError> {
     let closed = Closed::close(traffic);
     let started = Instant::now();
     until_nobody_is_inside(traffic).await?;
     tracing::debug!("writes are held, and none is under way");
-    world.check().await?;
+    tokio::try_join!(announced.check(), world.check())?;
     if let Err(error) = close_old(cast).await {
         // Its connection may be out of step after an error: a new one opens it again.
         reopen(world, cast.old).await;

@@ -1,6 +1,7 @@
 //! What moving the primary asks of the part of Weir that clients are connected to.
 
 use crate::config::Server;
+use crate::topology::Move;
 
 /// Holds back what would write, and says what sessions see. Every call returns at once.
 pub trait Traffic: Send + Sync + std::fmt::Debug {
@@ -21,6 +22,9 @@ pub trait Traffic: Send + Sync + std::fmt::Debug {
 
     /// Whether sessions use the server of that name as the primary.
     fn uses(&self, primary: &str) -> bool;
+
+    /// The move of that name is this process's own, which closes the door itself; `None`: none is any more.
+    fn moves(&self, own: Option<Move>);
 }
 
 /// No client is connected through this process: nothing to hold back, nobody to wait for.
@@ -43,6 +47,8 @@ impl Traffic for NoTraffic {
     fn uses(&self, _primary: &str) -> bool {
         true
     }
+
+    fn moves(&self, _own: Option<Move>) {}
 }
 
 /// Closes the door, and opens it again when dropped, however the move ends.

@@ -405,6 +405,7 @@ impl Track {
             version: probe.map_or_else(|| "".into(), |probe| Arc::clone(&probe.version)),
             autocommit: probe.is_none_or(|probe| probe.autocommit),
             sql_mode: probe.map_or_else(|| "".into(), |probe| Arc::clone(&probe.sql_mode)),
+            moves: probe.and_then(|probe| probe.moves),
         }
     }
 }
@@ -415,8 +416,8 @@ fn same(a: &[ServerState], b: &[ServerState]) -> bool {
         && a.iter().zip(b).all(|(a, b)| {
             (a.id, a.role, &a.health, &a.executed, a.lag)
                 == (b.id, b.role, &b.health, &b.executed, b.lag)
-                && (&a.version, a.autocommit, &a.sql_mode)
-                    == (&b.version, b.autocommit, &b.sql_mode)
+                && (&a.version, a.autocommit, &a.sql_mode, a.moves)
+                    == (&b.version, b.autocommit, &b.sql_mode, b.moves)
         })
 }
 
@@ -539,6 +540,17 @@ mod tests {
         board.observe(B, secs(5), Err(refused()));
         assert_eq!(words(&mut board, B), "connection refused");
         assert_eq!(roles(&mut board), [Role::Primary, Role::Replica]);
+    }
+
+    #[test]
+    fn an_announced_move_is_told_and_changes_no_role() {
+        let mut board = pair();
+        board.judge();
+        let moves = Some(crate::topology::Move(7));
+        board.observe(A, secs(2), Ok(Probe { moves, ..writable('a', "1-9") }));
+        let verdict = board.judge();
+        assert!(verdict.differs && verdict.changes.is_empty());
+        assert_eq!(verdict.topology.primary().unwrap().moves, moves);
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod lag;
 pub mod probe;
 pub mod roles;
 pub mod seen;
+pub mod signs;
 mod tunnel;
 pub mod watch;
 
@@ -29,9 +30,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::health::{Board, Rules, Verdict};
+use self::signs::Said;
 use self::watch::{Report, Watch};
 use crate::config;
-use crate::topology::{ServerId, Suspects, Topology};
+use crate::topology::{Move, ServerId, Suspects, Topology};
 
 /// Reports that wait for the board, at most; a watcher whose report finds no room waits.
 const MAX_REPORTS: usize = 64;
@@ -50,6 +52,7 @@ pub struct MonitorHandle {
     first: signal::Receiver<bool>,
     changes: signal::Receiver<()>,
     wanted: Arc<signal::Sender<Vec<Arc<config::Server>>>>,
+    said: signal::Sender<Said>,
     tasks: TaskTracker,
 }
 
@@ -69,6 +72,23 @@ impl MonitorHandle {
             *now = servers;
             differs
         });
+    }
+
+    /// Says to every server, with each one's next probe, that this Weir serves clients.
+    pub fn serves(&self) {
+        self.said.send_modify(|said| said.serves = true);
+    }
+
+    /// Says to that server that no client of this Weir writes there until that move is over; `None` takes it back.
+    pub fn waits(&self, waits: Option<(ServerId, Move)>) {
+        let before = self.said.borrow().waits;
+        if before == waits {
+            return;
+        }
+        self.said.send_modify(|said| said.waits = waits);
+        for (server, _) in before.into_iter().chain(waits) {
+            self.suspects.tell(server);
+        }
     }
 
     /// Told after every topology that was published.
@@ -103,6 +123,7 @@ pub fn start(
     let (done, first) = signal::channel(servers.is_empty());
     let (changed, changes) = signal::channel(());
     let (wanted, wishes) = signal::channel(servers.clone());
+    let said = signal::Sender::new(Said::default());
     let fresh = LEAST_FRESH.max(monitor.interval * 3);
     let own_for = monitor.managed.then_some(OWN_FOR);
     let rules = Rules { failures: monitor.failures, max_lag: lag.max, fresh, own_for };
@@ -114,6 +135,7 @@ pub fn start(
         monitor: Arc::new(monitor),
         started: Instant::now(),
         reports,
+        said: said.clone(),
         wakes: Arc::clone(&wakes),
         tasks: tasks.clone(),
         cancel: cancel.clone(),
@@ -126,7 +148,8 @@ pub fn start(
     tasks.spawn(async move {
         let _ended = cancel.run_until_cancelled(desk.work(received, wishes)).await;
     });
-    MonitorHandle { suspects: suspects(wakes), first, changes, wanted: Arc::new(wanted), tasks }
+    let (suspects, wanted) = (suspects(wakes), Arc::new(wanted));
+    MonitorHandle { suspects, first, changes, wanted, said, tasks }
 }
 
 /// What wakes the watcher of each server.
@@ -150,6 +173,7 @@ struct Desk {
     monitor: Arc<config::Monitor>,
     started: Instant,
     reports: mpsc::Sender<Report>,
+    said: signal::Sender<Said>,
     wakes: Wakes,
     tasks: TaskTracker,
     cancel: CancellationToken,
@@ -209,6 +233,7 @@ impl Desk {
             started: self.started,
             reports: self.reports.clone(),
             wake,
+            said: self.said.subscribe(),
         };
         self.tasks.spawn(watch.run(cancel));
     }

@@ -10,8 +10,10 @@ use mysql_async::{Conn, Error, Row, Value};
 
 use super::connect::{Connection, connect};
 use super::seen::{Channel, Group, Identity, Probe, Receiver, Replication};
+use super::signs::Says;
 use crate::config::{Monitor, Server};
 use crate::gtid::GtidSet;
+use crate::topology::{Move, signs};
 
 /// The variables, in the order that [`variables`] reads them; the first list a server knows is
 /// asked. NULL stands for what it has not.
@@ -51,6 +53,10 @@ pub struct Link {
     status: Status,
     /// Whether it answers [`GROUP`].
     has_group: bool,
+    /// The server is Weir's own: it is asked for signs, and given them.
+    managed: bool,
+    /// What this connection has said to it.
+    said: Says,
     /// The last GTID text with its set, so that an idle server's is parsed once.
     last_executed: Option<(Vec<u8>, Arc<GtidSet>)>,
 }
@@ -77,16 +83,29 @@ impl Link {
         let has_group = asks_status && answers(&mut connection.conn, GROUP).await?;
         let (major, minor, patch) = connection.conn.server_version();
         let version = format!("{major}.{minor}.{patch}").into();
-        Ok(Self { connection, version, variables, status, has_group, last_executed: None })
+        let (managed, said) = (monitor.managed, Says::default());
+        Ok(Self {
+            connection,
+            version,
+            variables,
+            status,
+            has_group,
+            managed,
+            said,
+            last_executed: None,
+        })
     }
 
-    /// Asks once. After an error, and when dropped before its end, the link must not be used again:
+    /// Asks once, and says what is new. After an error, and when dropped before its end, the link must not be used again:
     /// a late answer would be taken for the next one's.
     ///
     /// # Errors
     /// The connection failed, or the server no longer understands or allows what it did.
-    pub async fn ask(&mut self) -> Result<Probe, Error> {
+    pub async fn ask(&mut self, says: Says) -> Result<Probe, Error> {
         let mut text = self.variables.to_owned();
+        if self.managed {
+            text = format!("{text}, IS_USED_LOCK('{}')", signs::MOVES);
+        }
         let asks_status = match &self.status {
             Status::Ask(status) => {
                 text = format!("{text};{status}");
@@ -97,11 +116,16 @@ impl Link {
         if self.has_group {
             text = format!("{text};{GROUP}");
         }
+        if self.managed && says != self.said {
+            let statements = says.statements(self.said, self.connection.conn.id());
+            text = [text].into_iter().chain(statements).collect::<Vec<_>>().join(";");
+        }
         let mut answers = self.connection.conn.query_iter(text).await?;
         let variables: Vec<Row> = answers.collect().await?;
         let channels: Vec<Row> = if asks_status { answers.collect().await? } else { Vec::new() };
         let members: Vec<Row> = if self.has_group { answers.collect().await? } else { Vec::new() };
         answers.drop_result().await?;
+        self.said = says;
         let replication = match &self.status {
             Status::Ask(_) => Replication::Channels(channels.iter().map(channel).collect()),
             Status::Refused(words) => Replication::Refused(words.clone()),
@@ -129,6 +153,7 @@ impl Link {
             executed: executed.and_then(|executed| self.executed(&executed)),
             replication,
             group,
+            moves: value(8).and_then(number).map(Move),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::gtid::GtidSet;
+use crate::topology::Move;
 
 /// One good answer of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct Probe {
     pub replication: Replication,
     /// What it says of its group; `None` without one, and where the monitor's account may not ask.
     pub group: Option<Group>,
+    /// A Weir is about to move the primary's role away from it; not asked where servers are not Weir's own.
+    pub moves: Option<Move>,
 }
 
 /// A server's view of the group that it is, was or may become a member of.

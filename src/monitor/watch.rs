@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch as signal};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::connect;
 use super::probe::Link;
 use super::seen::{Failure, Probe};
+use super::signs::{Said, Says};
 use crate::config::{Monitor, Server};
 use crate::topology::ServerId;
 
@@ -38,6 +39,8 @@ pub(super) struct Watch {
     pub(super) reports: mpsc::Sender<Report>,
     /// Told when a session suspects the server.
     pub(super) wake: Arc<Notify>,
+    /// What this Weir says of itself.
+    pub(super) said: signal::Receiver<Said>,
 }
 
 impl Watch {
@@ -50,7 +53,8 @@ impl Watch {
     async fn watch(&self) {
         let mut link = None;
         loop {
-            let outcome = probe(&mut link, &self.server, &self.monitor).await;
+            let says = self.said.borrow().to(self.id);
+            let outcome = probe(&mut link, &self.server, &self.monitor, says).await;
             let refused = outcome.as_ref().is_err_and(|failure| failure.login);
             let report = Report { id: self.id, at: self.started.elapsed(), outcome };
             if self.reports.send(report).await.is_err() {
@@ -83,9 +87,10 @@ pub async fn probe(
     link: &mut Option<Link>,
     server: &Server,
     monitor: &Monitor,
+    says: Says,
 ) -> Result<Probe, Failure> {
     let open = link.take();
-    match tokio::time::timeout(monitor.timeout, ask(open, server, monitor)).await {
+    match tokio::time::timeout(monitor.timeout, ask(open, server, monitor, says)).await {
         Ok(Ok((used, probe))) => {
             *link = Some(used);
             Ok(probe)
@@ -104,14 +109,15 @@ async fn ask(
     open: Option<Link>,
     server: &Server,
     monitor: &Monitor,
+    says: Says,
 ) -> Result<(Link, Probe), mysql_async::Error> {
     if let Some(mut link) = open
-        && let Ok(probe) = link.ask().await
+        && let Ok(probe) = link.ask(says).await
     {
         return Ok((link, probe));
     }
     let mut link = Link::open(server, monitor).await?;
-    let probe = link.ask().await?;
+    let probe = link.ask(says).await?;
     Ok((link, probe))
 }
 
@@ -124,7 +130,8 @@ mod tests {
         let mut server = (*config('a')).clone();
         server.address = address.to_string();
         let mut link = None;
-        let failure = probe(&mut link, &server, &monitor_settings()).await.unwrap_err();
+        let says = Says::default();
+        let failure = probe(&mut link, &server, &monitor_settings(), says).await.unwrap_err();
         assert!(link.is_none());
         failure
     }

@@ -2,7 +2,7 @@
 //! moves it waits until nobody is inside.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -21,7 +21,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Shared by all sessions and by whoever moves the primary.
 #[derive(Debug)]
 pub struct Door {
-    closed: AtomicBool,
+    /// How many want it closed: whoever moves the role in this process, and who heard of another's move.
+    closed: AtomicUsize,
     /// Statements and transactions that are under way on the primary.
     inside: AtomicUsize,
     /// Told whenever waiting may have become pointless.
@@ -31,7 +32,7 @@ pub struct Door {
 impl Default for Door {
     fn default() -> Self {
         Self {
-            closed: AtomicBool::new(false),
+            closed: AtomicUsize::new(0),
             inside: AtomicUsize::new(0),
             news: watch::Sender::new(()),
         }
@@ -41,12 +42,12 @@ impl Default for Door {
 impl Door {
     /// Statements and transactions that begin from now on wait; those inside go on.
     pub fn close(&self) {
-        self.closed.store(true, Ordering::SeqCst);
+        self.closed.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Lets everybody in.
+    /// Takes one [`Door::close`] back; lets everybody in when it was the last.
     pub fn open(&self) {
-        self.closed.store(false, Ordering::SeqCst);
+        self.closed.fetch_sub(1, Ordering::SeqCst);
         self.tell();
     }
 
@@ -70,7 +71,7 @@ impl Door {
     fn enter(self: &Arc<Self>) -> Option<Inside> {
         self.inside.fetch_add(1, Ordering::SeqCst);
         let inside = Inside(Arc::clone(self));
-        (!self.closed.load(Ordering::SeqCst)).then_some(inside)
+        (self.closed.load(Ordering::SeqCst) == 0).then_some(inside)
     }
 }
 
@@ -198,10 +199,13 @@ mod tests {
         let door = Arc::new(Door::default());
         let first = door.enter().unwrap();
         door.close();
+        door.close();
         assert!(door.enter().is_none());
         assert_eq!(door.inside(), 1);
         drop(first);
         assert_eq!(door.inside(), 0);
+        door.open();
+        assert!(door.enter().is_none());
         door.open();
         assert!(door.enter().is_some());
         assert_eq!(door.inside(), 0);

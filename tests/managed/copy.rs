@@ -3,6 +3,8 @@
 //! Needs an engine and the image (`make test` sees to both). Every test has a cluster name and ports of
 //! its own and removes what it made, also when it fails.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use mysql_async::Conn;
@@ -148,6 +150,65 @@ async fn fill(fixture: &Fixture) {
     }
 }
 
+/// Clients that change definitions all the time, and write to the same tables in transactions that stay open for a
+/// moment; whatever one of them is refused is an error.
+struct Definers {
+    stop: Arc<AtomicBool>,
+    rounds: Arc<AtomicU32>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Definers {
+    async fn start(fixture: &Fixture) -> Self {
+        let mut root = fixture.root_at(1).await;
+        for statement in [
+            "CREATE TABLE IF NOT EXISTS app_data.changing (v INT AUTO_INCREMENT PRIMARY KEY, w INT)",
+            "CREATE TABLE IF NOT EXISTS app_data.beside (v INT AUTO_INCREMENT PRIMARY KEY)",
+        ] {
+            root.query_drop(statement).await.unwrap();
+        }
+        let change: &[&str] = &[
+            "ALTER TABLE app_data.changing ADD COLUMN x INT, ALGORITHM = COPY",
+            "ALTER TABLE app_data.changing DROP COLUMN x",
+            "CREATE TABLE app_data.passing (v INT)",
+            "DROP TABLE app_data.passing",
+        ];
+        let write: &[&str] = &[
+            "BEGIN",
+            "INSERT INTO app_data.changing (w) VALUES (1)",
+            "DO SLEEP(0.004)",
+            "INSERT INTO app_data.beside VALUES ()",
+            "COMMIT",
+        ];
+        let (stop, rounds) = (Arc::<AtomicBool>::default(), Arc::<AtomicU32>::default());
+        let mut tasks = Vec::new();
+        for statements in [change, write, write] {
+            let mut conn = fixture.root_at(1).await;
+            let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&rounds));
+            tasks.push(tokio::spawn(async move {
+                while !stopped.load(Ordering::Relaxed) {
+                    for statement in statements {
+                        if let Err(error) = conn.query_drop(*statement).await {
+                            panic!("{statement}: {error}");
+                        }
+                    }
+                    counted.fetch_add(1, Ordering::Relaxed);
+                }
+            }));
+        }
+        Self { stop, rounds, tasks }
+    }
+
+    /// How often all their statements were carried out.
+    async fn end(self) -> u32 {
+        self.stop.store(true, Ordering::Relaxed);
+        for task in self.tasks {
+            task.await.unwrap();
+        }
+        self.rounds.load(Ordering::Relaxed)
+    }
+}
+
 /// Takes the plugin's file out of a node's container.
 async fn without_plugin(name: &str, root: &mut Conn) {
     let directory: Option<String> = root.query_first("SELECT @@plugin_dir").await.unwrap();
@@ -161,6 +222,7 @@ async fn a_dump_makes_a_replica_under_writes() {
     fixture.up().await.unwrap();
     fill(&fixture).await;
     let writer = fixture.writer(1);
+    let definers = Definers::start(&fixture).await;
 
     // Cut off while rows come in.
     fixture.wanted.replicas = 1;
@@ -185,6 +247,8 @@ async fn a_dump_makes_a_replica_under_writes() {
     assert!(recorder.steps().contains(&Step::Clone { node: 2, donor: 1 }));
     assert_eq!(view.problems, Vec::<String>::new());
     assert_eq!(fixture.state().renewing, Vec::<u32>::new());
+    let rounds = definers.end().await;
+    assert!(rounds > 10, "{rounds}");
     {
         let details = recorder.details.lock().unwrap();
         assert!(details.iter().any(|text| text.contains(" MB")), "{details:?}");

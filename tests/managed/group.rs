@@ -15,7 +15,8 @@ use mysql_async::prelude::Queryable as _;
 use crate::chaos::engine::Gate;
 use crate::docker::docker;
 use crate::stage::Stage;
-use crate::writers::{WRITERS, Writers};
+use crate::wait::until_or_show;
+use crate::writers::{RECOVERY_LIMIT, WRITERS, Writers};
 use apart::Loss;
 
 impl Stage {
@@ -50,36 +51,53 @@ fn report(line: &str) {
     writeln!(file, "{line}").unwrap();
 }
 
+/// When a test began, for the figures.
+struct Course(Instant);
+
+impl Course {
+    fn told(&self, what: &str) {
+        report(&format!("{:6.1} s: {what}", self.0.elapsed().as_secs_f64()));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_group_elects_and_loses_nothing() {
+async fn members_that_are_apart_or_behind_hold_up_nobody() {
     let engine = Gate::open();
     let settings = format!("docker_host = \"{}\"\nreplication = \"group\"\n", engine.address());
-    let mut ground = Ground { stage: Stage::configured("group", &settings), engine };
+    let course = Course(Instant::now());
+    let mut ground = Ground { stage: Stage::new("apart", &settings), engine };
     let Ground { stage, engine } = &mut ground;
-    let began = Instant::now();
-    let told = |what: &str| report(&format!("{:6.1} s: {what}", began.elapsed().as_secs_f64()));
+    course.told("made");
+    apart::lag_is_explained(stage).await;
+    course.told("lag was explained");
+    apart::a_silent_member_holds_up_nobody(stage).await;
+    course.told("one that stood still held up nobody");
+    for loss in [Loss::CutOff, Loss::Frozen] {
+        apart::the_majority_goes_on(stage, engine, loss).await;
+        course.told(&format!("{loss:?}: the old primary is a member again"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_elects_and_loses_nothing() {
+    let mut stage = Stage::configured("group", "replication = \"group\"\n");
+    let course = Course(Instant::now());
+    let told = |what: &str| course.told(what);
     stage.weir(&["cluster", "up"]);
     told("made");
     let again = stage.weir(&["cluster", "up"]);
     assert!(again.contains("nothing was changed"), "{again}");
     assert_eq!(again.matches("member ONLINE").count(), 2, "{again}");
     stage.serve();
-    own_writes_are_seen(stage).await;
+    own_writes_are_seen(&stage).await;
     // What `mysql --defaults-extra-file` reads lets the application in with the same password.
     let options = std::fs::read_to_string(stage.path("state/client.cnf")).unwrap();
     let password = format!("password = \"{}\"\n", stage.state().application.expose());
     assert!(options.contains(&password), "the application's password is another there");
     told("own writes are seen");
-    apart::lag_is_explained(stage).await;
-    told("lag was explained");
-    apart::a_silent_member_holds_up_nobody(stage).await;
-    told("one that stood still held up nobody");
-    for loss in [Loss::CutOff, Loss::Frozen] {
-        apart::the_majority_goes_on(stage, engine, loss).await;
-        told(&format!("{loss:?}: the old primary is a member again"));
-    }
-    let writers = Writers::start(stage).await;
-    switchovers(stage, &writers).await;
+    let writers = Writers::start(&stage).await;
+    switchovers(&stage, &writers).await;
+    let elsewhere = another_weir_serves(&stage).await;
     told("moved on request");
     let primary = stage.primary();
     let status = stage.status();
@@ -99,7 +117,8 @@ async fn a_group_elects_and_loses_nothing() {
     assert!(errors.len() <= usize::try_from(WRITERS).unwrap(), "{errors:?}");
     stage.whole_group().await;
     assert_ne!(stage.primary(), old, "{}", stage.log());
-    let acknowledged = writers.finish().await;
+    let mut acknowledged = writers.finish().await;
+    acknowledged.extend(elsewhere);
     stage.whole_group().await;
     told("the killed one is a member again");
     stage.check_rows(&acknowledged).await;
@@ -162,4 +181,29 @@ async fn switchovers(stage: &Stage, writers: &Writers) {
     let refused = stage.refused(&["cluster", "remove", &now, "--yes"]);
     assert!(refused.contains("it is the primary"), "{refused}");
     assert_eq!(writers.errors(), Vec::<String>::new(), "{}", stage.log());
+}
+
+/// Switchovers while clients write through a second Weir, too; none of them costs its clients an error.
+async fn another_weir_serves(stage: &Stage) -> Vec<u64> {
+    let mut second = stage.second();
+    second.serve();
+    let open = Duration::from_millis(40);
+    let writers = Writers::with(&second, 1_000_000_000, open).await;
+    for times in 1..=3 {
+        let held = stage.switch(&[]);
+        writers.goes_on().await;
+        until_or_show(
+            RECOVERY_LIMIT,
+            "the second to say so",
+            || second.log(),
+            async || (second.held_by_others().len() == times).then_some(()),
+        )
+        .await;
+        let there = second.held_by_others().pop().unwrap();
+        report(&format!(
+            "          writes were held for {held} ms, through a second Weir {there} ms"
+        ));
+    }
+    assert_eq!(writers.errors(), Vec::<String>::new(), "{}", second.log());
+    writers.finish().await
 }

@@ -9,11 +9,12 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 
 use crate::docker::docker;
 use crate::stage::Stage;
-use crate::wait::until;
+use crate::wait::{until, until_or_show};
 use crate::writers::{RECOVERY_LIMIT, WRITERS, Writers};
 
 /// Ten times in a row, under load, and no client sees an error.
@@ -136,6 +137,116 @@ async fn a_primary_that_dies_is_replaced_and_nothing_acknowledged_is_lost() {
     stage.serve();
     let writers = Writers::start(&stage).await;
     assert!(!writers.finish().await.is_empty());
+}
+
+/// Without GTIDs: whoever stood at the same place in the dead primary's log follows the new one, the others are named
+/// with the remedy, which makes the cluster whole. Nothing acknowledged is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_without_gtids_that_dies_is_replaced() {
+    let stage = Stage::new("diefile", "replication = \"file\"\nfailover_seconds = 1\n");
+    let writers = Writers::start(&stage).await;
+    let old = stage.primary();
+    // What the replicas received and have not applied yet when the primary dies is acknowledged, too.
+    let locks = lock_replicas(&stage, &old).await;
+    writers.goes_on().await;
+    docker(&["rm", "-f", &old]);
+    until_or_show(
+        RECOVERY_LIMIT,
+        "the old primary to be cut off",
+        || stage.log(),
+        async || stage.log().contains("it is cut off, and nobody receives any more").then_some(()),
+    )
+    .await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    drop(locks);
+    let seconds = writers.goes_on().await.as_secs_f64();
+    let errors = writers.errors();
+    assert!(errors.len() <= usize::try_from(WRITERS).unwrap(), "{errors:?}");
+    let acknowledged = writers.finish().await;
+    let new = stage.primary();
+    assert_ne!(new, old);
+    let status = until_or_show(
+        RECOVERY_LIMIT,
+        "the old primary to be there",
+        || stage.log(),
+        async || {
+            let status = stage.status();
+            let nodes = status["nodes"].as_array().unwrap();
+            nodes
+                .iter()
+                .any(|node| node["name"] == old && node["health"] == "healthy")
+                .then_some(status)
+        },
+    )
+    .await;
+    let mut left = left_behind(&status, &new);
+    assert!(left.contains(&old), "{status}");
+    let all = (1..=3).map(|number| format!("{}-{number}", stage.name));
+    let follow: Vec<String> = all.filter(|name| !left.contains(name)).collect();
+    has_rows(&stage, &follow, &acknowledged).await;
+    while !left.is_empty() {
+        let refused = stage.refused(&["cluster", "up"]);
+        let named = left.iter().position(|name| {
+            refused.contains(&format!("{name} "))
+                && refused.contains(&format!("weir cluster reclone {name}"))
+        });
+        let name = left.swap_remove(named.unwrap_or_else(|| panic!("{refused}")));
+        stage.weir(&["cluster", "reclone", &name, "--yes"]);
+    }
+    let said = stage.weir(&["cluster", "up"]);
+    assert!(said.contains("nothing was changed"), "{said}");
+    let status = stage.status();
+    assert_eq!(left_behind(&status, &new), Vec::<String>::new(), "{status}");
+    assert_eq!(status["problems"], serde_json::json!([]), "{status}");
+    let all: Vec<String> = (1..=3).map(|number| format!("{}-{number}", stage.name)).collect();
+    has_rows(&stage, &all, &acknowledged).await;
+    report(&format!(
+        "| without GTIDs: container removed | another node took over, {} statements failed | {seconds:.1} s |",
+        errors.len()
+    ));
+}
+
+/// Keeps appliers from the table that clients write to, as long as these connections are there.
+async fn lock_replicas(stage: &Stage, primary: &str) -> Vec<Conn> {
+    let mut locks = Vec::new();
+    let status = stage.status();
+    for node in status["nodes"].as_array().unwrap().iter().filter(|node| node["name"] != primary) {
+        let port = node["published"].as_str().unwrap().rsplit(':').next().unwrap().parse().unwrap();
+        let state = stage.state();
+        let root = stage.application().user(Some("root")).pass(Some(state.root.expose()));
+        let mut conn = Conn::new(root.tcp_port(port)).await.unwrap();
+        conn.query_drop("LOCK TABLES written READ").await.unwrap();
+        locks.push(conn);
+    }
+    locks
+}
+
+/// Nodes that do not follow that primary.
+fn left_behind(status: &serde_json::Value, primary: &str) -> Vec<String> {
+    let follows = |node: &serde_json::Value| {
+        let replication = &node["replication"];
+        replication["source"] == primary
+            && replication["receiver"] == "Yes"
+            && replication["applier"] == "Yes"
+    };
+    let nodes = status["nodes"].as_array().unwrap().iter();
+    let left = nodes.filter(|node| node["name"] != primary && !follows(node));
+    left.map(|node| node["name"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Each of these nodes has all these rows, and they have the same.
+async fn has_rows(stage: &Stage, names: &[String], acknowledged: &[u64]) {
+    until(RECOVERY_LIMIT, "the same rows everywhere", async || {
+        let mut rows = stage.rows().await;
+        rows.retain(|(name, _)| names.contains(name));
+        assert_eq!(rows.len(), names.len());
+        rows.iter().all(|(_, ids)| *ids == rows[0].1).then_some(())
+    })
+    .await;
+    let rows = stage.rows().await;
+    let (_, ids) = rows.iter().find(|(name, _)| names.contains(name)).unwrap();
+    let lost: Vec<&u64> = acknowledged.iter().filter(|id| ids.binary_search(id).is_err()).collect();
+    assert!(lost.is_empty(), "{lost:?} are not there\n{}", stage.log());
 }
 
 /// Adds a line to the table of what faults cost.

@@ -31,6 +31,8 @@ pub(crate) struct Stage {
     pub(crate) weir: Option<Arc<Mutex<Child>>>,
     /// Words at which Weir is killed as soon as they are in its log, once.
     pub(crate) trap: Arc<Mutex<Option<String>>>,
+    /// The cluster is another's, and stays.
+    guest: bool,
 }
 
 impl Stage {
@@ -59,7 +61,21 @@ impl Stage {
     pub(crate) fn with_file(name: String, port: u16, text: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("proxy.toml"), text).unwrap();
-        Self { dir, name, port, weir: None, trap: Arc::default() }
+        Self { dir, name, port, weir: None, trap: Arc::default(), guest: false }
+    }
+
+    /// Another Weir on the same cluster, with a copy of this one's directory and a port of its own; it does not serve
+    /// yet. The cluster stays when it ends.
+    pub(crate) fn second(&self) -> Self {
+        let port = free_ports(0);
+        let listens = |port: u16| format!("listen = \"127.0.0.1:{port}\"\n");
+        let text = std::fs::read_to_string(self.path("proxy.toml")).unwrap();
+        let text = text.replace(&listens(self.port), &listens(port));
+        let mut second = Self::with_file(self.name.clone(), port, &text);
+        second.guest = true;
+        let (from, to) = (self.path("state"), second.path("state"));
+        assert!(Command::new("cp").arg("-r").args([from, to]).status().unwrap().success());
+        second
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -118,6 +134,21 @@ impl Stage {
 
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    /// Moves the primary, and for how long that held writes, in milliseconds.
+    pub(crate) fn switch(&self, arguments: &[&str]) -> u64 {
+        let said = self.weir(&[&["cluster", "switchover"], arguments].concat());
+        assert!(said.starts_with("the primary is "), "{said}");
+        said.trim_end().rsplit(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    /// For how long the moves that other Weirs made held writes here, in milliseconds.
+    pub(crate) fn held_by_others(&self) -> Vec<u64> {
+        let log = self.log();
+        let moves = log.split("another Weir moved the primary; writes were held for ").skip(1);
+        let held = moves.map(|rest| rest.split(' ').next().unwrap().parse().unwrap());
+        held.collect()
     }
 
     pub(crate) fn status(&self) -> serde_json::Value {
@@ -186,7 +217,7 @@ impl Stage {
     }
 
     /// Ids of the rows of each server.
-    async fn rows(&self) -> Vec<(String, Vec<u64>)> {
+    pub(crate) async fn rows(&self) -> Vec<(String, Vec<u64>)> {
         let mut all = Vec::new();
         for node in self.status()["nodes"].as_array().unwrap() {
             let published = node["published"].as_str().unwrap();
@@ -213,6 +244,8 @@ impl Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         self.kill_weir();
-        let _ = self.command(&["cluster", "destroy", "--yes"]).output();
+        if !self.guest {
+            let _ = self.command(&["cluster", "destroy", "--yes"]).output();
+        }
     }
 }

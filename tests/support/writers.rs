@@ -29,6 +29,11 @@ pub(crate) struct Writers {
 
 impl Writers {
     pub(crate) async fn start(stage: &Stage) -> Self {
+        Self::with(stage, 0, Duration::ZERO).await
+    }
+
+    /// With numbers from `first` on, and transactions that stay open for so long.
+    pub(crate) async fn with(stage: &Stage, first: u64, open: Duration) -> Self {
         let mut conn = stage.through_weir().await;
         conn.query_drop("CREATE TABLE IF NOT EXISTS written (id BIGINT PRIMARY KEY)")
             .await
@@ -49,10 +54,11 @@ impl Writers {
                 (Arc::clone(&writers.acknowledged), Arc::clone(&writers.count));
             writers.tasks.push(tokio::spawn(async move {
                 let mut conn = None;
-                let mut id = writer;
+                let mut id = first + writer;
                 while !stop.load(Ordering::Relaxed) {
                     id += WRITERS;
-                    let written = write(&mut conn, &options, id, writer % 3 == 0).await;
+                    let in_transaction = (writer % 3 == 0).then_some(open);
+                    let written = write(&mut conn, &options, id, in_transaction).await;
                     match written {
                         Ok(()) => {
                             acknowledged.lock().unwrap().push(id);
@@ -103,15 +109,16 @@ async fn write(
     conn: &mut Option<Conn>,
     options: &OptsBuilder,
     id: u64,
-    in_transaction: bool,
+    in_transaction: Option<Duration>,
 ) -> Result<(), mysql_async::Error> {
     if conn.is_none() {
         *conn = Some(Conn::new(options.clone()).await?);
     }
     let conn = conn.as_mut().unwrap();
-    if in_transaction {
+    if let Some(open) = in_transaction {
         conn.query_drop("BEGIN").await?;
         conn.query_drop(format!("INSERT INTO written VALUES ({id})")).await?;
+        tokio::time::sleep(open).await;
         conn.query_drop(format!("UPDATE written SET id = id WHERE id = {id}")).await?;
         return conn.query_drop("COMMIT").await;
     }

@@ -1,8 +1,10 @@
 //! The donor as of one moment: a transaction that sees it, what it consists of, and its place in the history.
 //!
 //! Writes wait while the transaction begins, which takes milliseconds; before that, at most `LOCK_SECONDS` for
-//! statements that run already. Definitions may not change until they are read; rows may, since the
-//! transaction goes on seeing the old ones. On a replica the applier stands still instead, and nobody waits.
+//! statements that run already. Rows may change after that, since the transaction goes on seeing the old ones.
+//! Definitions may not before the last row is read: a table that was altered can no longer be read as of that moment
+//! (error 1412). Who changes one waits. On a replica the applier stands still for the moment instead of the
+//! writes.
 
 use std::time::Duration;
 
@@ -17,11 +19,23 @@ use super::schema::Schema;
 const LOCK_SECONDS: u32 = 2;
 const LOCK_ATTEMPTS: u32 = 10;
 const LOCK_PAUSE: Duration = Duration::from_secs(1);
+/// How long a connection may have nothing to do while rows are read on the other one.
+const IDLE_SECONDS: u32 = 86_400;
 /// An attempt that was not even answered.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// How long writes may wait while the transaction begins.
 const LOCKED_LIMIT: Duration = Duration::from_secs(5);
 const LOCK_TIMED_OUT: u16 = 1205;
+const DEADLOCK: u16 = 1213;
+/// Waits for definitions that are being changed, and keeps others from being.
+const BACKUP_LOCK: &str = "LOCK INSTANCE FOR BACKUP";
+/// The backup lock, and writes wait. A statement that changes definitions takes what the read lock excludes, then what
+/// the backup lock excludes: who has the second must not wait for the first. So the backup lock only waits, while
+/// nothing but definitions waits for it, for a moment without such a statement. It is all one text, since the next
+/// one would begin in the time of a round trip; and an ALTER TABLE that waits for a client's transaction, while the
+/// read lock waits for the ALTER TABLE, costs that client a deadlock.
+const BACKUP_AND_READ_LOCK: &str = "LOCK INSTANCE FOR BACKUP;UNLOCK INSTANCE;FLUSH TABLES WITH READ LOCK;\
+                                    LOCK INSTANCE FOR BACKUP";
 const DOING: &str = "reading it as of one moment";
 
 /// Ready to be read.
@@ -29,6 +43,14 @@ const DOING: &str = "reading it as of one moment";
 pub(super) struct Donor {
     /// In the transaction.
     pub reader: Client,
+    /// Has the backup lock, which ends with it.
+    keeper: Client,
+    pub seen: Seen,
+}
+
+/// What it was at that moment.
+#[derive(Debug)]
+pub(super) struct Seen {
     pub schema: Schema,
     pub place: Place,
     /// Settings that the recipient shall have again in the end, with their values here.
@@ -46,17 +68,18 @@ pub(super) async fn open(world: &World, donor: u32) -> Result<Donor, ClusterErro
         .run(
             &format!(
                 "SET SESSION lock_wait_timeout = {LOCK_SECONDS}, information_schema_stats_expiry = 0, \
-                 sql_quote_show_create = ON"
+                 sql_quote_show_create = ON, wait_timeout = {IDLE_SECONDS}"
             ),
             DOING,
         )
         .await?;
-    for statement in [
-        "SET NAMES binary",
-        "SET SESSION time_zone = '+00:00', autocommit = ON, wait_timeout = 86400, net_write_timeout = 3600, \
-         max_execution_time = 0",
-        "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
-    ] {
+    let session = format!(
+        "SET SESSION time_zone = '+00:00', autocommit = ON, wait_timeout = {IDLE_SECONDS}, \
+         net_write_timeout = 3600, max_execution_time = 0"
+    );
+    for statement in
+        ["SET NAMES binary", &session, "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ"]
+    {
         reader.run(statement, DOING).await?;
     }
     let mut globals = Vec::new();
@@ -69,15 +92,22 @@ pub(super) async fn open(world: &World, donor: u32) -> Result<Donor, ClusterErro
         keeper.run("STOP REPLICA SQL_THREAD", DOING).await?;
     }
     let seen = see(world, &mut keeper, &mut reader).await;
-    // Its locks end with it.
-    keeper.close().await;
     if applies {
         let mut other = world.root_now(donor).await?;
         other.run("START REPLICA SQL_THREAD", DOING).await?;
         other.close().await;
     }
     let (place, schema) = seen?;
-    Ok(Donor { reader, schema, place, globals })
+    Ok(Donor { reader, keeper, seen: Seen { schema, place, globals } })
+}
+
+impl Donor {
+    /// All rows are read: definitions may change again.
+    pub(super) async fn close(self) -> Seen {
+        self.keeper.close().await;
+        self.reader.close().await;
+        self.seen
+    }
 }
 
 async fn see(
@@ -85,12 +115,9 @@ async fn see(
     keeper: &mut Client,
     reader: &mut Client,
 ) -> Result<(Place, Schema), ClusterError> {
-    // An applier could not be stopped any more under this.
-    lock(keeper, "LOCK INSTANCE FOR BACKUP").await?;
+    // An applier could not be stopped any more under the backup lock.
     let locked = keeper.number("SELECT @@global.super_read_only", DOING).await? == 1;
-    if !locked {
-        lock(keeper, "FLUSH TABLES WITH READ LOCK").await?;
-    }
+    lock(keeper, if locked { BACKUP_LOCK } else { BACKUP_AND_READ_LOCK }).await?;
     let begin = async {
         reader.run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY", DOING).await?;
         Place::now(keeper, world.by_position()).await
@@ -103,28 +130,29 @@ async fn see(
         }
     };
     keeper.run("UNLOCK TABLES", DOING).await?;
-    let schema = Schema::read(keeper).await?;
-    keeper.run("UNLOCK INSTANCE", DOING).await?;
-    Ok((place, schema))
+    Ok((place, Schema::read(keeper).await?))
 }
 
-/// Takes a lock for which others wait only for moments at a time.
-async fn lock(keeper: &mut Client, statement: &str) -> Result<(), ClusterError> {
+/// Takes locks for which others wait only for moments at a time.
+async fn lock(keeper: &mut Client, statements: &str) -> Result<(), ClusterError> {
     for attempt in 1..=LOCK_ATTEMPTS {
-        match keeper.attempt_secret(statement, DOING, ANSWER_LIMIT).await? {
+        match keeper.attempt_secret(statements, DOING, ANSWER_LIMIT).await? {
             None => return Ok(()),
-            Some((LOCK_TIMED_OUT, _)) if attempt < LOCK_ATTEMPTS => {
+            Some((LOCK_TIMED_OUT | DEADLOCK, _)) if attempt < LOCK_ATTEMPTS => {
+                for release in ["UNLOCK TABLES", "UNLOCK INSTANCE"] {
+                    keeper.run(release, DOING).await?;
+                }
                 tokio::time::sleep(LOCK_PAUSE).await;
             }
-            Some((LOCK_TIMED_OUT, _)) => {
+            Some((LOCK_TIMED_OUT | DEADLOCK, _)) => {
                 let cause = format!(
-                    "a long statement was in the way of {statement} {LOCK_ATTEMPTS} times for \
+                    "a long statement was in the way of {statements} {LOCK_ATTEMPTS} times for \
                      {LOCK_SECONDS} s (SHOW PROCESSLIST names it)"
                 );
                 return Err(keeper.failed(DOING, cause));
             }
             Some((code, words)) => {
-                return Err(keeper.failed(DOING, format!("{statement}: error {code}: {words}")));
+                return Err(keeper.failed(DOING, format!("{statements}: error {code}: {words}")));
             }
         }
     }

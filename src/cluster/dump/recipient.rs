@@ -13,7 +13,7 @@ use super::super::progress::Progress;
 use super::super::replication;
 use super::super::sql::Client;
 use super::super::world::World;
-use super::donor::{Donor, GLOBALS};
+use super::donor::{GLOBALS, Seen};
 use super::schema::{Program, SYSTEM, Schema};
 
 /// One statement; dropping a large table takes a while.
@@ -119,7 +119,7 @@ pub(super) async fn stand(
     world: &World,
     mut client: Client,
     donor: u32,
-    source: &Donor,
+    source: &Seen,
 ) -> Result<(), ClusterError> {
     position::reset(&mut client, DOING).await?;
     match &source.place {

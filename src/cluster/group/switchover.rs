@@ -7,6 +7,7 @@
 use tokio::time::Instant;
 
 use super::super::accounts;
+use super::super::announced::Announced;
 use super::super::error::ClusterError;
 use super::super::plan;
 use super::super::progress::Progress;
@@ -45,9 +46,12 @@ pub(in crate::cluster) async fn switchover(
     let mut client = world.root_now(old).await?;
     progress.end();
     progress.begin(&format!("move the primary from {from} to {to}"));
+    let mut announced = Announced::begin(world.root_now(old).await?, traffic).await?;
+    announced.until_others_wait().await?;
     let closed = Closed::close(traffic);
     let since = Instant::now();
     until_nobody_is_inside(traffic).await?;
+    announced.check().await?;
     let elect = format!(
         "SELECT group_replication_set_as_primary({}, {OTHERS_SECONDS})",
         accounts::string(&uuid)
@@ -57,6 +61,7 @@ pub(in crate::cluster) async fn switchover(
     promote::until_seen(traffic, &to).await;
     drop(closed);
     let held = since.elapsed();
+    announced.end().await;
     progress.end();
     client.close().await;
     target.close().await;
