@@ -4,6 +4,9 @@
 WEIR_CONFIG ?= proxy.toml
 export WEIR_CONFIG
 SOAK_MINUTES ?= 30
+# Tests on real servers wait more than they work.
+RUST_TEST_THREADS ?= 3
+export RUST_TEST_THREADS
 ENGINES ?= sid sid+containerd
 
 .DEFAULT_GOAL := help

@@ -74,7 +74,8 @@ fn check_version(image: &str, output: &str) -> Result<(), ClusterError> {
         let (image, words) = (image.to_owned(), errors(output));
         return Err(ClusterError::NoServer { image, words });
     };
-    let (version, rest) = said.trim().split_once(' ').unwrap_or((said.trim(), ""));
+    let said = said.trim();
+    let (version, rest) = said.split_once(' ').unwrap_or((said, ""));
     server::check_version(&format!("image {image}"), version, rest)
 }
 

@@ -9,6 +9,7 @@ use mysql_async::prelude::Queryable as _;
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
 use super::client::{self, Login};
+use super::docker::docker;
 use super::guard::Guard;
 use super::{free_ports, until};
 
@@ -279,7 +280,7 @@ impl TestCluster {
 
     /// `docker VERB CONTAINER`; only on a cluster that this process made.
     pub fn docker(&self, verb: &str, server: usize) {
-        run(Command::new("docker").args([verb, &self.containers[server]]));
+        docker(&[verb, &self.containers[server]]);
     }
 }
 

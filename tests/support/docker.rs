@@ -2,12 +2,28 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// How long an engine may say that it cannot freeze a container just now.
+const FREEZE_LIMIT: Duration = Duration::from_secs(60);
+/// Between two tries.
+const FREEZE_PAUSE: Duration = Duration::from_millis(200);
+/// With control groups of version 1 a container in which programs begin and end may not freeze at once, and the engine
+/// gives up soon; on a busy machine that was seen in two of three runs.
+const CANNOT_FREEZE: &str = "unable to freeze";
 
 /// What `docker ARGUMENTS` prints; of `logs` also what is on standard error, where servers log. Panics
 /// when it fails.
 pub(crate) fn docker(arguments: &[&str]) -> String {
-    let done = Command::new("docker").args(arguments).output().unwrap();
-    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    let started = Instant::now();
+    let (done, said) = loop {
+        let done = Command::new("docker").args(arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        if !said.contains(CANNOT_FREEZE) || started.elapsed() > FREEZE_LIMIT {
+            break (done, said);
+        }
+        std::thread::sleep(FREEZE_PAUSE);
+    };
     assert!(done.status.success(), "docker {arguments:?}: {said}");
     let mut text = String::from_utf8_lossy(&done.stdout).trim().to_owned();
     if arguments.first() == Some(&"logs") {

@@ -10,6 +10,8 @@
 
 pub mod client;
 pub mod cluster;
+#[expect(dead_code, reason = "where the engine listens is asked by other tests")]
+pub mod docker;
 pub mod drivers;
 pub mod guard;
 pub mod ports;

@@ -13,6 +13,8 @@ use super::wait::until_or_show;
 
 /// Writers at once; every third writes in transactions of two statements.
 pub(crate) const WRITERS: u64 = 12;
+/// Between two writes of one writer: several clusters share the machine.
+const PAUSE: Duration = Duration::from_millis(10);
 /// How long a fault may keep writes from being acknowledged.
 pub(crate) const RECOVERY_LIMIT: Duration = Duration::from_secs(60);
 
@@ -69,7 +71,7 @@ impl Writers {
                             conn = None;
                         }
                     }
-                    tokio::time::sleep(Duration::from_millis(3)).await;
+                    tokio::time::sleep(PAUSE).await;
                 }
             }));
         }
