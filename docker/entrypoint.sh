@@ -26,6 +26,14 @@ readonly SOCKET=/run/mysqld/mysqld.sock
 readonly MARKER=.first-start-unfinished
 readonly START_SECONDS=120
 readonly TEMPLATE=/usr/share/weir-mysql/data.tar.gz
+# From this size on, files of the template are stored without their zeros.
+readonly LARGE=1M
+# The temporary server of a first start serves a few statements: not what takes memory and time to set up. Keys and
+# certificates are made by the server that goes on.
+readonly -a LIGHT=(--performance-schema=OFF --innodb-buffer-pool-size=8M --innodb-log-buffer-size=1M
+    --innodb-buffer-pool-load-at-startup=OFF --innodb-buffer-pool-dump-at-shutdown=OFF
+    --table-open-cache=100 --table-definition-cache=400 --auto-generate-certs=OFF
+    --sha256-password-auto-generate-rsa-keys=OFF --caching-sha2-password-auto-generate-rsa-keys=OFF)
 # What a data directory is made with and cannot be changed later, as mysqld's options name it.
 readonly MADE_WITH='^--(loose[-_])?(lower[-_]case[-_]table[-_]names|innodb[-_](page[-_]size|data[-_]|undo|temp|dedicated|checksum|redo[-_]log[-_]encrypt|log[-_]group)|default[-_]table[-_]encryption|early[-_]plugin|initialize)'
 
@@ -198,8 +206,22 @@ pack_template() {
     start_temporary_server "${options[@]}"
     fill_time_zones
     stop_temporary_server
-    tar -C "$data" --numeric-owner --exclude='./*.pem' --exclude=./auto.cnf --exclude='./binlog.*' -czf "$TEMPLATE" .
+    # Most of it is zeros, which are quicker not written; `unpack_template` gives them their room on the disk again.
+    find "$data" -type f -size +"$LARGE" -exec fallocate --dig-holes '{}' ';'
+    tar -C "$data" --sparse --numeric-owner --exclude='./*.pem' --exclude=./auto.cnf --exclude='./binlog.*' \
+        -czf "$TEMPLATE" .
     rm -rf "$data"
+}
+
+# A file with holes could meet a full disk long after it was made: every file owns what it will need, where the file
+# system can promise that.
+unpack_template() {
+    local data=$1 file error
+    tar -C "$data" --numeric-owner -xzf "$TEMPLATE"
+    find "$data" -type f -size +"$LARGE" -print0 | while IFS= read -r -d '' file; do
+        error=$(LC_ALL=C fallocate --length "$(stat -c %s "$file")" "$file" 2>&1) ||
+            [[ $error != *'No space'* ]] || die "the disk of $data has no room for a data directory"
+    done
 }
 
 first_start() {
@@ -211,12 +233,15 @@ first_start() {
     if template_serves "$@"; then
         packed=yes
         say "first start: unpacking a data directory in $data"
-        tar -C "$data" --numeric-owner -xzf "$TEMPLATE"
+        unpack_template "$data"
     else
         say "first start: making a data directory in $data"
         mysqld "$@" --user="$RUN_AS" --initialize-insecure --skip-log-bin
     fi
-    start_temporary_server "$@"
+    # Scripts of the operator's find a server as it will be.
+    local -a light=() scripts=(/docker-entrypoint-initdb.d/*)
+    [[ -z "$packed" || ${#scripts[@]} -gt 0 ]] || light=("${LIGHT[@]}")
+    start_temporary_server "$@" "${light[@]}"
     if [[ -n "$MYSQL_RANDOM" && -z "$MYSQL_ROOT_PASSWORD" ]]; then
         MYSQL_ROOT_PASSWORD=$(head -c 24 /dev/urandom | base64 | tr -d '+/=\n')
         say "GENERATED ROOT PASSWORD: $MYSQL_ROOT_PASSWORD"
