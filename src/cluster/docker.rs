@@ -44,7 +44,7 @@ pub(super) use snapshot::{LabelledContainer, LabelledImage, LayerSpec, Made};
 
 /// A health check runs this often, gives up after so long, and must fail so many times in a row. It is for people and
 /// other programs; Weir asks the servers itself, which costs a hundredth of starting a program in a container.
-const HEALTH_INTERVAL: Duration = Duration::from_secs(10);
+const HEALTH_INTERVAL: Duration = Duration::from_secs(30);
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 const HEALTH_RETRIES: i64 = 3;
 /// Failures before this are not counted: a first start, or InnoDB recovery.

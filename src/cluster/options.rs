@@ -31,29 +31,43 @@ const SKIPS: &str = "replicas go on where their data differs from the primary's,
                      and Weir cannot tell";
 const FLUSHES: &str = "commits that were acknowledged may be gone after a crash of the host";
 
-/// Has the options of each node judged, once in a run of Weir; those of nodes without any of their own stand
-/// for each other, since these differ in numbers and names only.
+/// Prefixes of arguments that differ from node to node and are Weir's own: they need no judge.
+const OF_ONE_NODE: [&str; 3] = ["--datadir=", "--server-id=", "--report-host="];
+
+/// Has the options of each node judged, once for an image; those of nodes without any of their own stand for each
+/// other, since these differ in numbers and names only. What was found right is written down.
 ///
 /// # Errors
 /// [`ClusterError::Options`] with the server's own words when it would not start with them.
 pub(super) async fn check(world: &mut World) -> Result<(), ClusterError> {
-    if world.options_checked {
-        return Ok(());
-    }
     let plain = (1..).find(|number| !world.cluster.nodes.contains_key(number));
+    let image = world.engine.image_id(&world.cluster.image).await?.unwrap_or_default();
+    let mut right = Vec::new();
     for number in plain.into_iter().chain(world.cluster.nodes.keys().copied()) {
-        check_node(world, number).await?;
+        let words = judged(world, number);
+        let sum = xxhash_rust::xxh3::xxh3_128(format!("{image}\n{words:?}").as_bytes());
+        let sum = format!("{sum:032x}");
+        if !world.state.options_right.contains(&sum) {
+            check_node(world, number, words).await?;
+        }
+        right.push(sum);
     }
-    world.options_checked = true;
+    if right != world.state.options_right {
+        world.state.options_right = right;
+        world.save().await?;
+    }
     Ok(())
 }
 
-async fn check_node(world: &World, number: u32) -> Result<(), ClusterError> {
+/// The node's arguments that somebody may have got wrong.
+fn judged(world: &World, number: u32) -> Vec<String> {
+    let words = node::command(&world.cluster, &world.state, number).into_iter();
+    words.filter(|word| !OF_ONE_NODE.iter().any(|own| word.starts_with(own))).collect()
+}
+
+async fn check_node(world: &World, number: u32, words: Vec<String>) -> Result<(), ClusterError> {
     let cluster = &world.cluster;
-    let command = node::command(cluster, &world.state, number);
     let name = node::check_name(&cluster.name);
-    // What is in this throw-away container's data directory does not matter.
-    let words = command.into_iter().filter(|word| !word.starts_with("--datadir="));
     let words = ["-c".to_owned(), VERSION_AND_CHECK.to_owned()].into_iter().chain(words);
     let arguments = words.chain(["--user=mysql".to_owned(), "--validate-config".to_owned()]);
     let run = Run::new(&name, &cluster.name, &cluster.image, "sh", arguments.collect());

@@ -329,7 +329,9 @@ async fn remove_container(world: &mut World, number: u32) -> Result<(), ClusterE
 }
 
 pub(super) fn spec(world: &World, subnet: Subnet, number: u32) -> node::ContainerSpec {
-    node::container(&world.cluster, &world.state, subnet, number, world.host)
+    let mut spec = node::container(&world.cluster, &world.state, subnet, number, world.host);
+    spec.open_files = spec.open_files.filter(|_| world.raise_files);
+    spec
 }
 
 pub(super) fn known_subnet(world: &World) -> Result<Subnet, ClusterError> {
@@ -411,35 +413,29 @@ pub(super) async fn start_container(
         doing: format!("putting a file into container {}", spec.name),
         cause: "the password does not fit into an archive".to_owned(),
     })?;
-    if world.raise_files {
-        match world.engine.put(&spec.name, tar.clone()).await {
-            // Its making was cut off in the middle, and the engine holds half a container.
-            Err(ClusterError::Engine { cause, .. })
-                if cause.contains("RWLayer") && may_be_made_anew(world, number).await? =>
-            {
-                world.engine.remove_container(&spec.name).await?;
-                world.engine.create_container(&spec).await?;
-                world.engine.put(&spec.name, tar.clone()).await?;
-            }
-            done => done?,
+    match world.engine.put(&spec.name, tar.clone()).await {
+        // Its making was cut off in the middle, and the engine holds half a container.
+        Err(ClusterError::Engine { cause, .. })
+            if cause.contains("RWLayer") && may_be_made_anew(world, number).await? =>
+        {
+            world.engine.remove_container(&spec.name).await?;
+            world.engine.create_container(&spec).await?;
+            world.engine.put(&spec.name, tar.clone()).await?;
         }
-        match world.engine.start(&spec).await {
-            // An engine that is itself limited cannot give more than it has.
-            Err(ClusterError::Engine { cause, .. })
-                if cause.contains("rlimit") && may_be_made_anew(world, number).await? =>
-            {
-                tracing::debug!(container = spec.name, cause, "limit of open files not raised");
-                world.raise_files = false;
-            }
-            done => return done,
-        }
+        done => done?,
     }
-    spec.open_files = None;
-    if !may_be_made_anew(world, number).await? {
-        world.engine.put(&spec.name, tar).await?;
-        return world.engine.start(&spec).await;
+    match world.engine.start(&spec).await {
+        // An engine that is itself limited cannot give more than it has.
+        Err(ClusterError::Engine { cause, .. })
+            if cause.contains("rlimit") && may_be_made_anew(world, number).await? =>
+        {
+            tracing::debug!(container = spec.name, cause, "limit of open files not raised");
+            world.raise_files = false;
+        }
+        done => return done,
     }
     progress.detail("with the engine's own limit of open files");
+    spec.open_files = None;
     world.engine.remove_container(&spec.name).await?;
     world.engine.create_container(&spec).await?;
     world.engine.put(&spec.name, tar).await?;

@@ -63,6 +63,8 @@ pub struct State {
     pub seeding: Vec<u32>,
     /// The group's name, a UUID, for the cluster's whole life; `None` where there is no group.
     pub group: Option<String>,
+    /// Sums of an image with the options that its server has found right.
+    pub options_right: Vec<String>,
     /// Whether the file lacks something that was made up while it was read.
     incomplete: bool,
 }
@@ -120,6 +122,8 @@ struct Raw {
     seeding: Vec<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     group: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    options_right: Vec<String>,
 }
 
 /// A place as text.
@@ -204,6 +208,7 @@ impl State {
             places: BTreeMap::new(),
             seeding: Vec::new(),
             group: if cluster.is_group() { Some(uuid()?) } else { None },
+            options_right: Vec::new(),
             incomplete: false,
         })
     }
@@ -231,6 +236,7 @@ impl State {
             places: as_text(&self.places),
             seeding: self.seeding.clone(),
             group: self.group.clone(),
+            options_right: self.options_right.clone(),
         };
         let text = serde_json::to_string_pretty(&raw)
             .map_err(|error| failed("cannot write", &path, &error))?;
@@ -308,6 +314,7 @@ impl State {
             places: as_data(raw.places),
             seeding: raw.seeding,
             group: raw.group,
+            options_right: raw.options_right,
             incomplete,
             root: Secret::new(raw.root_password),
             replication: Secret::new(raw.replication_password),

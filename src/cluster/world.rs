@@ -45,8 +45,6 @@ pub(super) struct World {
     right: Option<Arc<Right>>,
     /// Whether containers ask for their limit of open files; off once the engine has refused it.
     pub raise_files: bool,
-    /// Whether mysqld has accepted the options that the nodes shall have.
-    pub options_checked: bool,
     /// How long a server that was started may take to answer.
     pub answer_limit: Duration,
 }
@@ -95,7 +93,6 @@ impl World {
             state,
             right: None,
             raise_files: true,
-            options_checked: false,
             answer_limit: ANSWER_LIMIT,
         };
         world.recognise_volumes().await?;

@@ -21,7 +21,7 @@ use crate::cluster::node::{LABEL_CLUSTER, MYSQL_PORT, STOP_SECONDS};
 /// A commit copies the whole data directory, and so does filling a volume: the requests that may take long.
 const COMMIT_LIMIT: Duration = Duration::from_secs(4 * 3600);
 /// Between two looks of the engine at a copy's health; nobody waits for it.
-const HEALTH_INTERVAL_NS: i64 = 10_000_000_000;
+const HEALTH_INTERVAL_NS: i64 = 30_000_000_000;
 
 /// A container with its data in its own layer, published on 127.0.0.1.
 #[derive(Debug, Clone, PartialEq, Eq)]
