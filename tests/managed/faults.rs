@@ -18,6 +18,9 @@ use crate::managed::Fixture;
 /// How long a fault may take to show.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Between two looks at everything, each of which starts a program in every container.
+const ASK_AGAIN: Duration = Duration::from_millis(400);
+
 /// A cluster that was right before the first fault.
 struct Stand {
     fixture: Fixture,
@@ -92,7 +95,7 @@ impl Stand {
                 return finding.clone();
             }
             assert!(started.elapsed() < PATIENCE, "no {kind:?} on {name}: {findings:?}");
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(ASK_AGAIN).await;
         }
     }
 
@@ -105,7 +108,7 @@ impl Stand {
                 break;
             }
             assert!(started.elapsed() < PATIENCE, "{:?} {:?}", examined.findings, examined.lags);
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(ASK_AGAIN).await;
         }
         let rows = self.rows(1).await;
         for number in 2..=3 {

@@ -20,12 +20,6 @@ use crate::writers::{RECOVERY_LIMIT, WRITERS, Writers};
 use apart::Loss;
 
 impl Stage {
-    fn node(&self, name: &str) -> serde_json::Value {
-        let status = self.status();
-        let mut nodes = status["nodes"].as_array().unwrap().iter();
-        nodes.find(|node| node["name"] == name).unwrap_or_else(|| panic!("{status}")).clone()
-    }
-
     /// Waits until all are ONLINE with the same transactions, and nothing is left to do.
     async fn whole_group(&self) {
         self.settled(&["problems"], |replication| replication["member"] == "ONLINE").await;
@@ -99,11 +93,8 @@ async fn a_group_elects_and_loses_nothing() {
     switchovers(&stage, &writers).await;
     let elsewhere = another_weir_serves(&stage).await;
     told("moved on request");
-    let primary = stage.primary();
-    let status = stage.status();
-    let mut names = status["nodes"].as_array().unwrap().iter().map(|n| n["name"].as_str().unwrap());
-    let copied = names.rfind(|name| *name != primary).unwrap();
-    let said = stage.weir(&["cluster", "reclone", copied, "--yes"]);
+    let copied = stage.replicas().pop().unwrap();
+    let said = stage.weir(&["cluster", "reclone", &copied, "--yes"]);
     assert_eq!(said.matches("member ONLINE").count(), 2, "{said}");
     assert_eq!(writers.errors(), Vec::<String>::new(), "{}", stage.log());
     told("a member was copied anew");
@@ -143,8 +134,7 @@ async fn own_writes_are_seen(stage: &Stage) {
     let mut conn = stage.through_weir().await;
     conn.query_drop("CREATE TABLE own (id INT PRIMARY KEY)").await.unwrap();
     // A node's number in its server id is that of its published port.
-    let published = stage.node(&stage.primary())["published"].as_str().unwrap().to_owned();
-    let primary: u64 = published.rsplit(':').next().unwrap().parse().unwrap();
+    let primary = u64::from(stage.port_of(&stage.primary()));
     let sessions = (0..20_u32).map(async |session| {
         let mut conn = stage.through_weir().await;
         let mut elsewhere = 0;

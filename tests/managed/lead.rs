@@ -151,7 +151,7 @@ impl Writer {
                     Ok(Ok(())) => noted.lock().unwrap().push(id),
                     _ => conn = None,
                 }
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
         });
         Self { stop, acknowledged, task }

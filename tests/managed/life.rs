@@ -193,8 +193,8 @@ async fn cut_off_in_the_middle_of_steps_it_still_ends_right() {
     let fixture = Fixture::new("cut", 1);
     let mut cuts = 0;
     let view = loop {
-        // Other moments every time: 50 ms, 57 ms, 66 ms, .. until one is long enough.
-        let limit = Duration::from_millis(50).mul_f64(1.15_f64.powi(cuts));
+        // Other moments every time: 50 ms, 65 ms, 84 ms, .. until one is long enough.
+        let limit = Duration::from_millis(50).mul_f64(1.3_f64.powi(cuts));
         match tokio::time::timeout(limit, fixture.up()).await {
             Ok(Ok(view)) => break view,
             Ok(Err(error)) => panic!("after {cuts} cuts: {error}"),

@@ -174,7 +174,7 @@ async fn killed_while_it_is_copied_to(fixture: &Fixture, node: &NodeView) {
 
 #[tokio::test]
 async fn a_copy_that_is_cut_off_is_made_again() {
-    let fixture = Fixture::new("cut", 1);
+    let fixture = Fixture::new("again", 1);
     let view = fixture.up().await.unwrap();
     data_without_history(&fixture, &view).await;
 

@@ -74,7 +74,7 @@ async fn write(mut primary: Conn, written: &AtomicU32, stop: &AtomicBool) -> Dur
         primary.query_drop("COMMIT").await.unwrap();
         longest = longest.max(begun.elapsed());
         written.store(number, Ordering::Relaxed);
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     longest
 }

@@ -56,7 +56,7 @@ async fn write(addresses: &[String], password: &str, stop: &AtomicBool) -> (Vec<
             acknowledged.push(number);
             longest = longest.max(last.elapsed());
             last = Instant::now();
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
     (acknowledged, longest)

@@ -10,7 +10,10 @@ use std::time::{Duration, Instant};
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, OptsBuilder};
 use tempfile::TempDir;
-use weir::cluster::State;
+use tokio::runtime::Builder;
+use weir::cluster::{self, ClusterError, ClusterView, State};
+use weir::config::Config;
+use weir::topology::Role;
 
 use super::ports::free_ports;
 use super::wait::{until, until_or_show};
@@ -155,11 +158,33 @@ impl Stage {
         serde_json::from_str(&self.weir(&["cluster", "status", "--json"])).unwrap()
     }
 
+    /// How the cluster is, as the library sees it: without what costs a program in every container.
+    pub(crate) fn view(&self) -> Result<ClusterView, ClusterError> {
+        let env = |name: &str| std::env::var(name).ok();
+        let cluster = Config::load(&self.path("proxy.toml"), &env).unwrap().cluster.unwrap();
+        let dir = self.path("state");
+        // Callers are within a runtime already.
+        let asks = std::thread::spawn(move || {
+            let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(cluster::observe(&cluster, &dir))
+        });
+        asks.join().unwrap()
+    }
+
     pub(crate) fn primary(&self) -> String {
-        let status = self.status();
-        let nodes = status["nodes"].as_array().unwrap();
-        let primary = nodes.iter().find(|node| node["role"] == "primary");
-        primary.unwrap_or_else(|| panic!("{status}"))["name"].as_str().unwrap().to_owned()
+        let view = self.view().unwrap();
+        let primary = view.nodes.iter().find(|node| node.role == Role::Primary);
+        primary.unwrap_or_else(|| panic!("{view:?}")).name.clone()
+    }
+
+    pub(crate) fn replicas(&self) -> Vec<String> {
+        let nodes = self.view().unwrap().nodes.into_iter();
+        nodes.filter(|node| node.role == Role::Replica).map(|node| node.name).collect()
+    }
+
+    /// Where a node is published.
+    pub(crate) fn port_of(&self, node: &str) -> u16 {
+        self.port + node.rsplit('-').next().unwrap().parse::<u16>().unwrap()
     }
 
     /// With the generated passwords.
@@ -201,6 +226,12 @@ impl Stage {
         let started = Instant::now();
         until(WHOLE_LIMIT + ASK_LIMIT, &format!("{} to be whole", self.name), async || {
             assert!(started.elapsed() < WHOLE_LIMIT, "not whole:\n{last}\n{}", self.log());
+            // What costs less is asked first.
+            let seen = self.view().map(|view| view.problems);
+            if seen.as_ref().map_or(true, |problems| !problems.is_empty()) {
+                last = format!("{seen:?}");
+                return None;
+            }
             let done = self.command(&["cluster", "status", "--json"]).output().unwrap();
             last = String::from_utf8_lossy(&done.stdout).into_owned();
             let status: serde_json::Value = serde_json::from_slice(&done.stdout).ok()?;
@@ -219,12 +250,11 @@ impl Stage {
     /// Ids of the rows of each server.
     pub(crate) async fn rows(&self) -> Vec<(String, Vec<u64>)> {
         let mut all = Vec::new();
-        for node in self.status()["nodes"].as_array().unwrap() {
-            let published = node["published"].as_str().unwrap();
-            let port = published.rsplit(':').next().unwrap().parse().unwrap();
+        for node in self.view().unwrap().nodes {
+            let port = node.published.port();
             let mut conn = Conn::new(self.application().tcp_port(port)).await.unwrap();
             let rows = conn.query("SELECT id FROM written ORDER BY id").await.unwrap();
-            all.push((node["name"].as_str().unwrap().to_owned(), rows));
+            all.push((node.name, rows));
         }
         all
     }

@@ -13,6 +13,10 @@ use crate::writers::{RECOVERY_LIMIT, WRITERS, Writers};
 const NAMED_LIMIT: Duration = Duration::from_secs(60);
 /// How long Weir may take to come to the step that it is killed at.
 const TRAP_LIMIT: Duration = Duration::from_secs(60);
+/// How long the applier stands still before its relay log is damaged.
+const UNREAD_FOR: Duration = Duration::from_millis(400);
+/// How long it may take until it has met the damage.
+const NOTICED_WITHIN: Duration = Duration::from_secs(10);
 /// Bytes of the relay log's end that are made nonsense, and how far from the end.
 const DAMAGE: &str = "f=$(ls -t /var/lib/mysql/relay.[0-9]* | head -1); \
                       printf '\\377%.0s' $(seq 64) | \
@@ -228,26 +232,32 @@ async fn sprung(ground: &mut Ground) {
     ground.stage.serve();
 }
 
-/// What the applier has not read yet becomes nonsense. The applier stands still for a moment before, so that
-/// there is something; Weir starts it again.
+/// What the applier has not read yet becomes nonsense. The applier stands still for a moment before, so that there is
+/// something; Weir starts it again, at times before the damage is done, and it reads on.
 async fn damage_relay_log(ground: &Ground) {
     let replica = ground.replica();
-    ground.run(&replica, &["STOP REPLICA SQL_THREAD"]).await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    docker(&["exec", &replica, "sh", "-c", DAMAGE]);
     let words = format!("make {replica} replicate from");
     let before = ground.stage.log().matches(&words).count();
+    let mut next = Instant::now();
     until(RECOVERY_LIMIT, "the relay log to be fetched again", async || {
-        (ground.stage.log().matches(&words).count() > before).then_some(())
+        if ground.stage.log().matches(&words).count() > before {
+            return Some(());
+        }
+        if Instant::now() >= next {
+            ground.run(&replica, &["STOP REPLICA SQL_THREAD"]).await;
+            tokio::time::sleep(UNREAD_FOR).await;
+            docker(&["exec", &replica, "sh", "-c", DAMAGE]);
+            next = Instant::now() + NOTICED_WITHIN;
+        }
+        None
     })
     .await;
 }
 
 /// The engine is away; it takes its containers with it and brings them back.
 async fn restart_engine(ground: &mut Ground) {
-    let status = ground.stage.status();
-    let nodes = status["nodes"].as_array().unwrap();
-    let names: Vec<&str> = nodes.iter().map(|node| node["name"].as_str().unwrap()).collect();
+    let view = ground.stage.view().unwrap();
+    let names: Vec<&str> = view.nodes.iter().map(|node| node.name.as_str()).collect();
     ground.engine.close().await;
     docker(&[&["stop"], names.as_slice()].concat());
     docker(&[&["start"], names.as_slice()].concat());

@@ -102,22 +102,16 @@ impl Ground {
 
     /// The first replica that is not on the small disk.
     pub(crate) fn replica(&self) -> String {
-        let status = self.stage.status();
-        let nodes = status["nodes"].as_array().unwrap();
-        let names = nodes.iter().filter(|node| node["role"] == "replica");
-        let mut names = names.map(|node| node["name"].as_str().unwrap().to_owned());
-        names.find(|name| *name != self.small()).unwrap()
+        let replicas = self.stage.replicas();
+        replicas.into_iter().find(|name| *name != self.small()).unwrap()
     }
 
     /// As root on one node.
     pub(crate) async fn root(&self, name: &str) -> Conn {
-        let status = self.stage.status();
-        let nodes = status["nodes"].as_array().unwrap();
-        let node = nodes.iter().find(|node| node["name"] == name).unwrap();
-        let port = node["published"].as_str().unwrap().rsplit(':').next().unwrap().to_owned();
+        let port = self.stage.port_of(name);
         let password = self.stage.state().root.expose().to_owned();
         let options = self.stage.application().user(Some("root")).pass(Some(password));
-        Conn::new(options.db_name(None::<String>).tcp_port(port.parse().unwrap())).await.unwrap()
+        Conn::new(options.db_name(None::<String>).tcp_port(port)).await.unwrap()
     }
 
     /// Runs statements as root on one node.
@@ -131,9 +125,9 @@ impl Ground {
     /// Everybody has everything: what the binary logs tell of it is not needed any more, and the small disk
     /// is small.
     pub(crate) async fn forget_old_logs(&self) {
-        for node in self.stage.status()["nodes"].as_array().unwrap() {
+        for node in self.stage.view().unwrap().nodes {
             let purge = "PURGE BINARY LOGS BEFORE NOW(6)";
-            self.run(node["name"].as_str().unwrap(), &["FLUSH BINARY LOGS", purge]).await;
+            self.run(&node.name, &["FLUSH BINARY LOGS", purge]).await;
         }
     }
 }
