@@ -100,6 +100,9 @@ async fn made_used_stopped_brought_back_and_destroyed() {
     check_rows_flow(&fixture, &view, 1).await;
     check_replica(&fixture, &view).await;
     check_no_password_shows(&fixture, &view);
+    // mysqld was asked of its options once, and what it found right is known from now on.
+    let right = fixture.state().options_right;
+    assert_eq!(right.len(), 1);
 
     // Again: nothing is changed, and quickly.
     let started = Instant::now();
@@ -121,6 +124,7 @@ async fn made_used_stopped_brought_back_and_destroyed() {
     let mut reader = fixture.application(&back, replica(&back)).await;
     assert_eq!(reader.query_first::<u32, _>("SELECT v FROM flow").await.unwrap(), Some(1));
     check_rows_flow(&fixture, &back, 2).await;
+    assert_eq!(fixture.state().options_right, right);
 
     let removed = cluster::destroy(&fixture.wanted, fixture.state_dir(), &Silent).await.unwrap();
     assert_eq!(removed.len(), 5, "{removed:?}");
