@@ -45,6 +45,10 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// How long one attempt waits for a server to answer; the next goes on waiting.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// A primary gets at least so long to come back after a time in which no server answered. When replicas go first, as
+/// they may when an engine or a host is restarted, what waits for their receipt is told that it is done as the primary
+/// ends (MySQL lets go of semi-sync's waits then): nobody else has it, and nobody else was there to serve meanwhile.
+const OUTAGE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the task works on.
 #[derive(Debug)]
@@ -70,6 +74,8 @@ enum Looks {
 #[derive(Debug)]
 struct Memory {
     wrong_since: Option<Instant>,
+    /// Whether there was a moment since then in which no server answered.
+    outage: bool,
     next_attempt: Instant,
     pause: Duration,
     last_words: String,
@@ -166,6 +172,7 @@ impl Control {
         let now = Instant::now();
         let mut memory = Memory {
             wrong_since: None,
+            outage: false,
             next_attempt: now,
             pause: FIRST_PAUSE,
             last_words: String::new(),
@@ -180,9 +187,14 @@ impl Control {
             let now = Instant::now();
             if looks == Looks::Right && memory.looked_over {
                 (memory.wrong_since, memory.pause) = (None, FIRST_PAUSE);
+                memory.outage = false;
                 memory.last_words.clear();
                 memory.troubled.clear();
                 continue;
+            }
+            if matches!(looks, Looks::Headless(_)) && self.nobody_answers() {
+                // Patience is for a primary whose place somebody could take.
+                (memory.wrong_since, memory.outage) = (Some(now), true);
             }
             let since = *memory.wrong_since.get_or_insert(now);
             if self.other_is_wrong(&mut memory) {
@@ -270,6 +282,10 @@ impl Control {
         }
     }
 
+    fn nobody_answers(&self) -> bool {
+        self.topology.load().servers.iter().all(|server| server.silent)
+    }
+
     /// Whether a server is not usable now that was before, or begins to answer: neither waits for what another's
     /// trouble waits for.
     fn other_is_wrong(&self, memory: &mut Memory) -> bool {
@@ -323,14 +339,21 @@ impl Control {
                 tracing::warn!(%error, "it could not be started again");
             }
         }
-        while since.elapsed() < self.cluster.patience {
-            if !matches!(self.look(memory), Looks::Headless(_)) {
-                return self.come_back(&world, old).await;
+        let least = if memory.outage { OUTAGE_PATIENCE } else { Duration::ZERO };
+        let patience = self.cluster.patience.max(least);
+        // It may have come back while the engine was asked.
+        while matches!(self.look(memory), Looks::Headless(_)) {
+            if since.elapsed() >= patience {
+                return self.replace(&mut world, memory, Cause::Silent).await;
             }
             self.traffic.look();
             tokio::time::sleep(TICK).await;
         }
-        self.replace(&mut world, memory, Cause::Silent).await
+        if self.topology.load().primary().is_some_and(|primary| primary.config.name != name) {
+            // Somebody has moved the role by hand meanwhile.
+            return Ok(());
+        }
+        self.come_back(&world, old).await
     }
 
     /// The primary commits nothing until a person makes room on its disk: another takes its place.

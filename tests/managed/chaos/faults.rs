@@ -200,7 +200,7 @@ impl Fault {
                 docker(&["volume", "rm", &replica]);
             }
             ReplicaRelayLogDamaged => damage_relay_log(ground).await,
-            EngineRestarted => restart_engine(ground).await,
+            EngineRestarted => restart_engine(ground, primary).await,
             WeirKilled => {
                 ground.stage.kill_weir();
                 ground.stage.serve();
@@ -254,13 +254,14 @@ async fn damage_relay_log(ground: &Ground) {
     .await;
 }
 
-/// The engine is away; it takes its containers with it and brings them back.
-async fn restart_engine(ground: &mut Ground) {
-    let view = ground.stage.view().unwrap();
-    let names: Vec<&str> = view.nodes.iter().map(|node| node.name.as_str()).collect();
+/// The engine is away; it takes its containers with it and brings the replicas back, but not the primary: Weir does.
+/// Commits that waited for a replica when the primary ended were told that they are done, and are nowhere else.
+async fn restart_engine(ground: &mut Ground, primary: &str) {
+    let replicas = ground.stage.replicas();
+    let replicas: Vec<&str> = replicas.iter().map(String::as_str).collect();
     ground.engine.close().await;
-    docker(&[&["stop"], names.as_slice()].concat());
-    docker(&[&["start"], names.as_slice()].concat());
+    docker(&[&["stop"], replicas.as_slice(), &[primary]].concat());
+    docker(&[&["start"], replicas.as_slice()].concat());
     ground.engine.reopen();
 }
 
