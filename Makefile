@@ -4,7 +4,7 @@
 WEIR_CONFIG ?= proxy.toml
 export WEIR_CONFIG
 SOAK_MINUTES ?= 30
-# Tests on real servers wait more than they work.
+# Three clusters at once keep two cores busy; with more the tests take as long.
 RUST_TEST_THREADS ?= 3
 export RUST_TEST_THREADS
 ENGINES ?= sid sid+containerd

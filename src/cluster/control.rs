@@ -73,9 +73,7 @@ enum Looks {
 /// What the task remembers between two looks.
 #[derive(Debug)]
 struct Memory {
-    wrong_since: Option<Instant>,
-    /// Whether there was a moment since then in which no server answered.
-    outage: bool,
+    spell: Option<Spell>,
     next_attempt: Instant,
     pause: Duration,
     last_words: String,
@@ -87,6 +85,30 @@ struct Memory {
     primary: Option<(String, Option<Arc<GtidSet>>)>,
     /// Whether commits on the primary wait for room on its disk.
     stuck: Arc<AtomicBool>,
+}
+
+/// A time in which the servers look wrong in one way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Spell {
+    looks: Looks,
+    since: Instant,
+    /// Whether there was a moment in which no server answered.
+    outage: bool,
+}
+
+impl Spell {
+    /// The spell that goes on, or a new one: a replica that has been wrong for days takes no patience from the
+    /// primary's silence. That counts from when somebody answers who could take its place.
+    fn next(last: Option<Self>, looks: &Looks, nobody_answers: bool, now: Instant) -> Self {
+        let last = last.filter(|last| last.looks == *looks);
+        let outage = nobody_answers && matches!(looks, Looks::Headless(_));
+        let since = last.as_ref().map(|last| last.since).filter(|_| !outage);
+        Self {
+            looks: looks.clone(),
+            since: since.unwrap_or(now),
+            outage: outage || last.is_some_and(|last| last.outage),
+        }
+    }
 }
 
 impl Control {
@@ -171,8 +193,7 @@ impl Control {
     async fn watch(&self, stuck: Arc<AtomicBool>) {
         let now = Instant::now();
         let mut memory = Memory {
-            wrong_since: None,
-            outage: false,
+            spell: None,
             next_attempt: now,
             pause: FIRST_PAUSE,
             last_words: String::new(),
@@ -186,17 +207,13 @@ impl Control {
             let looks = self.look(&mut memory);
             let now = Instant::now();
             if looks == Looks::Right && memory.looked_over {
-                (memory.wrong_since, memory.pause) = (None, FIRST_PAUSE);
-                memory.outage = false;
+                (memory.spell, memory.pause) = (None, FIRST_PAUSE);
                 memory.last_words.clear();
                 memory.troubled.clear();
                 continue;
             }
-            if matches!(looks, Looks::Headless(_)) && self.nobody_answers() {
-                // Patience is for a primary whose place somebody could take.
-                (memory.wrong_since, memory.outage) = (Some(now), true);
-            }
-            let since = *memory.wrong_since.get_or_insert(now);
+            let spell = Spell::next(memory.spell.take(), &looks, self.nobody_answers(), now);
+            let since = memory.spell.insert(spell).since;
             if self.other_is_wrong(&mut memory) {
                 (memory.pause, memory.next_attempt) = (FIRST_PAUSE, now);
             }
@@ -339,7 +356,8 @@ impl Control {
                 tracing::warn!(%error, "it could not be started again");
             }
         }
-        let least = if memory.outage { OUTAGE_PATIENCE } else { Duration::ZERO };
+        let outage = memory.spell.as_ref().is_some_and(|spell| spell.outage);
+        let least = if outage { OUTAGE_PATIENCE } else { Duration::ZERO };
         let patience = self.cluster.patience.max(least);
         // It may have come back while the engine was asked.
         while matches!(self.look(memory), Looks::Headless(_)) {
@@ -462,5 +480,35 @@ async fn lead_first(world: &mut World) -> Result<(), ClusterError> {
         provision::take(world, Step::MakeWritable(primary), &Logged).await
     } else {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patience_is_for_the_primary_alone_and_begins_when_somebody_answers() {
+        let begin = Instant::now();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        let headless = Looks::Headless("weir-1".to_owned());
+        let mut spell = None;
+        for (looks, nobody_answers, now, since, outage) in [
+            (&Looks::Wrong, false, 0, 0, false),
+            (&Looks::Wrong, true, 1, 0, false),
+            // Something else has been wrong for long.
+            (&headless, false, 100, 100, false),
+            (&headless, false, 103, 100, false),
+            (&headless, true, 104, 104, true),
+            (&headless, true, 110, 110, true),
+            (&headless, false, 111, 110, true),
+            // It is back: its next death is another.
+            (&Looks::Wrong, false, 112, 112, false),
+            (&headless, false, 120, 120, false),
+        ] {
+            let next = Spell::next(spell.take(), looks, nobody_answers, at(now));
+            assert_eq!((next.since, next.outage), (at(since), outage), "at {now}");
+            spell = Some(next);
+        }
     }
 }

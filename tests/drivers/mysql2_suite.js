@@ -9,7 +9,7 @@ const fs = require('fs');
 const path = require('path');
 const mysql = require('mysql2/promise');
 
-const BLOB_BYTES = 17 * 1024 * 1024;
+const BLOB_BYTES = 20 * 1024 * 1024;
 const SHOWN_BYTES = 600;
 const args = parseArguments(process.argv.slice(2));
 const steps = [];

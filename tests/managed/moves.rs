@@ -80,12 +80,11 @@ async fn grow_and_shrink(stage: &Stage) {
     assert_eq!(stage.view().unwrap().nodes.len(), 3, "{}", stage.log());
 }
 
-/// A primary that dies comes back, or another takes its place; what was acknowledged stays. One that is frozen is in
-/// `options`, one whose container is gone in `lead`; `make soak` has them all.
+/// A primary that dies comes back, or another takes its place; what was acknowledged stays.
 async fn a_primary_that_dies_is_replaced_and_nothing_acknowledged_is_lost(stage: &mut Stage) {
     let network = stage.name.clone();
     type Fault = Box<dyn Fn(&str)>;
-    let faults: [(&str, Fault); 3] = [
+    let faults: [(&str, Fault); 5] = [
         ("container killed", Box::new(|name| drop(docker(&["kill", name])))),
         (
             "mysqld killed",
@@ -94,10 +93,12 @@ async fn a_primary_that_dies_is_replaced_and_nothing_acknowledged_is_lost(stage:
                 assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
             }),
         ),
+        ("container frozen", Box::new(|name| drop(docker(&["pause", name])))),
         (
             "cut off from the network",
             Box::new(move |name| drop(docker(&["network", "disconnect", &network, name]))),
         ),
+        ("container removed", Box::new(|name| drop(docker(&["rm", "-f", name])))),
     ];
     let mut all = Vec::new();
     for (what, fault) in &faults {
@@ -212,10 +213,8 @@ async fn a_primary_without_gtids_that_dies_is_replaced() {
 async fn lock_replicas(stage: &Stage) -> Vec<Conn> {
     let mut locks = Vec::new();
     for replica in stage.replicas() {
-        let state = stage.state();
-        let root = stage.application().user(Some("root")).pass(Some(state.root.expose()));
-        let mut conn = Conn::new(root.tcp_port(stage.port_of(&replica))).await.unwrap();
-        conn.query_drop("LOCK TABLES written READ").await.unwrap();
+        let mut conn = stage.root(&replica).await;
+        conn.query_drop("LOCK TABLES app.written READ").await.unwrap();
         locks.push(conn);
     }
     locks

@@ -29,7 +29,7 @@ struct Client {
 
 #[tokio::test]
 async fn every_row_is_ones_own() {
-    let seconds = std::env::var("WEIR_SOAK_SECONDS").map_or(20, |text| text.parse().unwrap());
+    let seconds = std::env::var("WEIR_SOAK_SECONDS").map_or(60, |text| text.parse().unwrap());
     let cluster = TestCluster::shared().await;
     cluster.fresh_database(DATABASE).await;
     cluster

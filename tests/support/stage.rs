@@ -202,6 +202,14 @@ impl Stage {
             .db_name(Some("app"))
     }
 
+    /// As root on one node, past Weir.
+    pub(crate) async fn root(&self, node: &str) -> Conn {
+        let password = self.state().root.expose().to_owned();
+        let options = self.application().user(Some("root")).pass(Some(password));
+        let options = options.db_name(None::<String>).tcp_port(self.port_of(node));
+        Conn::new(options).await.unwrap()
+    }
+
     pub(crate) async fn through_weir(&self) -> Conn {
         let options = self.application().tcp_port(self.port);
         until_or_show(
@@ -228,7 +236,7 @@ impl Stage {
             assert!(started.elapsed() < WHOLE_LIMIT, "not whole:\n{last}\n{}", self.log());
             // What costs less is asked first.
             let seen = self.view().map(|view| view.problems);
-            if seen.as_ref().map_or(true, |problems| !problems.is_empty()) {
+            if !seen.as_ref().is_ok_and(Vec::is_empty) {
                 last = format!("{seen:?}");
                 return None;
             }

@@ -1,6 +1,5 @@
 //! Three nodes behind a Weir that serves, one of them on a disk that can be filled.
 
-use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 
 use super::engine::Gate;
@@ -106,17 +105,9 @@ impl Ground {
         replicas.into_iter().find(|name| *name != self.small()).unwrap()
     }
 
-    /// As root on one node.
-    pub(crate) async fn root(&self, name: &str) -> Conn {
-        let port = self.stage.port_of(name);
-        let password = self.stage.state().root.expose().to_owned();
-        let options = self.stage.application().user(Some("root")).pass(Some(password));
-        Conn::new(options.db_name(None::<String>).tcp_port(port)).await.unwrap()
-    }
-
     /// Runs statements as root on one node.
     pub(crate) async fn run(&self, name: &str, statements: &[&str]) {
-        let mut root = self.root(name).await;
+        let mut root = self.stage.root(name).await;
         for statement in statements {
             root.query_drop(*statement).await.unwrap_or_else(|e| panic!("{statement}: {e}"));
         }

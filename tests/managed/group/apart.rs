@@ -52,7 +52,7 @@ impl Loss {
 pub(super) async fn lag_is_explained(stage: &Stage) {
     let primary = stage.primary();
     let slow = stage.replicas().remove(0);
-    let mut leader = root(stage, &primary).await;
+    let mut leader = stage.root(&primary).await;
     for statement in [
         "CREATE TABLE app.held (id INT PRIMARY KEY)",
         "CREATE TABLE app.big (id INT AUTO_INCREMENT PRIMARY KEY, v CHAR(36), KEY (v), KEY (v, id))",
@@ -61,7 +61,7 @@ pub(super) async fn lag_is_explained(stage: &Stage) {
         leader.query_drop(statement).await.unwrap();
     }
     stage.whole_group().await;
-    let mut client = root(stage, &slow).await;
+    let mut client = stage.root(&slow).await;
     let id: u64 = client.query_first("SELECT CONNECTION_ID()").await.unwrap().unwrap();
     client.query_drop("LOCK TABLES app.held READ").await.unwrap();
     leader.query_drop("INSERT INTO app.held VALUES (1)").await.unwrap();
@@ -103,7 +103,7 @@ pub(super) async fn a_silent_member_holds_up_nobody(stage: &Stage) {
         (stage.log().matches(&waits).count() > before).then_some(())
     })
     .await;
-    let mut asked = root(stage, &primary).await;
+    let mut asked = stage.root(&primary).await;
     until(GROUP_LIMIT, "the group to expel the frozen one", async || {
         member(&mut asked, &quiet).await.is_none().then_some(())
     })
@@ -163,7 +163,7 @@ pub(super) async fn the_majority_goes_on(stage: &Stage, engine: &mut Gate, loss:
     let primary = status["nodes"].as_array().unwrap().iter().find(|node| node["role"] == "primary");
     let primary = primary.unwrap_or_else(|| panic!("{status}"))["name"].as_str().unwrap();
     let log = || stage.log();
-    let mut asked = root(stage, primary).await;
+    let mut asked = stage.root(primary).await;
     until_or_show(MENDED_LIMIT, "the old primary to be a member again", log, async || {
         online(&mut asked, &old).await
     })
@@ -236,11 +236,4 @@ fn inside(stage: &Stage, node: &str, statement: &str) -> Command {
 fn words(done: &Output) -> String {
     let all = [done.stdout.as_slice(), done.stderr.as_slice()].concat();
     String::from_utf8_lossy(&all).trim().to_owned()
-}
-
-async fn root(stage: &Stage, node: &str) -> Conn {
-    let port = stage.port_of(node);
-    let password = stage.state().root.expose().to_owned();
-    let options = stage.application().user(Some("root")).pass(Some(password)).tcp_port(port);
-    Conn::new(options).await.unwrap()
 }
