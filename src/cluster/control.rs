@@ -265,6 +265,10 @@ impl Control {
                     );
                     memory.last_words = words;
                 }
+                // Nothing was tried: an engine that is back finds Weir ready, for clients wait.
+                if matches!(error, ClusterError::EngineUnreachable { .. }) {
+                    memory.pause = FIRST_PAUSE;
+                }
                 memory.next_attempt = Instant::now() + memory.pause;
                 memory.pause = (memory.pause * 2).min(LONGEST_PAUSE);
             }
