@@ -254,14 +254,14 @@ async fn damage_relay_log(ground: &Ground) {
     .await;
 }
 
-/// The engine is away; it takes its containers with it and brings the replicas back, but not the primary: Weir does.
-/// Commits that waited for a replica when the primary ended were told that they are done, and are nowhere else.
+/// The engine is away; it takes its containers with it, the primary last, and brings them back. Commits that waited for
+/// a replica when the primary ended were told that they are done, and are nowhere else.
 async fn restart_engine(ground: &mut Ground, primary: &str) {
     let replicas = ground.stage.replicas();
     let replicas: Vec<&str> = replicas.iter().map(String::as_str).collect();
     ground.engine.close().await;
     docker(&[&["stop"], replicas.as_slice(), &[primary]].concat());
-    docker(&[&["start"], replicas.as_slice()].concat());
+    docker(&[&["start"], replicas.as_slice(), &[primary]].concat());
     ground.engine.reopen();
 }
 
