@@ -135,6 +135,8 @@ async fn check_rows(fixture: &Fixture, view: &ClusterView, acknowledged: &[u32])
     }
 }
 
+const DEADLOCK: u16 = 1213;
+
 /// What is hard to copy.
 const DATA: &str = include_str!("../support/hard_to_copy.sql");
 
@@ -151,10 +153,13 @@ async fn fill(fixture: &Fixture) {
 }
 
 /// Clients that change definitions all the time, and write to the same tables in transactions that stay open for a
-/// moment; whatever one of them is refused is an error.
+/// moment; whatever one of them is refused is an error. Transactions begin again after a deadlock, which the read lock
+/// of a dump may cost them when an ALTER TABLE begins in the very moment (`cluster::dump::donor` says how): they are
+/// counted.
 struct Definers {
     stop: Arc<AtomicBool>,
     rounds: Arc<AtomicU32>,
+    deadlocks: Arc<AtomicU32>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
@@ -180,33 +185,47 @@ impl Definers {
             "INSERT INTO app_data.beside VALUES ()",
             "COMMIT",
         ];
-        let (stop, rounds) = (Arc::<AtomicBool>::default(), Arc::<AtomicU32>::default());
+        let stop = Arc::<AtomicBool>::default();
+        let (rounds, deadlocks) = (Arc::<AtomicU32>::default(), Arc::<AtomicU32>::default());
         let mut tasks = Vec::new();
         for statements in [change, write, write] {
             let mut conn = fixture.root_at(1).await;
-            let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&rounds));
+            let stopped = Arc::clone(&stop);
+            let (whole, dead) = (Arc::clone(&rounds), Arc::clone(&deadlocks));
             tasks.push(tokio::spawn(async move {
                 while !stopped.load(Ordering::Relaxed) {
-                    for statement in statements {
-                        if let Err(error) = conn.query_drop(*statement).await {
-                            panic!("{statement}: {error}");
-                        }
-                    }
+                    let counted = if round(&mut conn, statements).await { &whole } else { &dead };
                     counted.fetch_add(1, Ordering::Relaxed);
                 }
             }));
         }
-        Self { stop, rounds, tasks }
+        Self { stop, rounds, deadlocks, tasks }
     }
 
-    /// How often all their statements were carried out.
-    async fn end(self) -> u32 {
+    /// How often all their statements were carried out, and how often a deadlock was in the way.
+    async fn end(self) -> (u32, u32) {
         self.stop.store(true, Ordering::Relaxed);
         for task in self.tasks {
             task.await.unwrap();
         }
-        self.rounds.load(Ordering::Relaxed)
+        (self.rounds.load(Ordering::Relaxed), self.deadlocks.load(Ordering::Relaxed))
     }
+}
+
+/// Whether all of it was carried out; a transaction may end by a deadlock instead.
+async fn round(conn: &mut Conn, statements: &[&str]) -> bool {
+    for statement in statements {
+        match conn.query_drop(*statement).await {
+            Ok(()) => {}
+            Err(mysql_async::Error::Server(error))
+                if error.code == DEADLOCK && statements[0] == "BEGIN" =>
+            {
+                return false;
+            }
+            Err(error) => panic!("{statement}: {error}"),
+        }
+    }
+    true
 }
 
 /// Takes the plugin's file out of a node's container.
@@ -247,8 +266,10 @@ async fn a_dump_makes_a_replica_under_writes() {
     assert!(recorder.steps().contains(&Step::Clone { node: 2, donor: 1 }));
     assert_eq!(view.problems, Vec::<String>::new());
     assert_eq!(fixture.state().renewing, Vec::<u32>::new());
-    let rounds = definers.end().await;
+    let (rounds, deadlocks) = definers.end().await;
     assert!(rounds > 10, "{rounds}");
+    // Two dumps began, and two clients have transactions.
+    assert!(deadlocks <= 4, "{deadlocks} of {rounds}");
     {
         let details = recorder.details.lock().unwrap();
         assert!(details.iter().any(|text| text.contains(" MB")), "{details:?}");
