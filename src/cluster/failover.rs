@@ -123,6 +123,7 @@ pub(super) async fn fail_over(
     progress.end();
     // Nothing comes any more: what they have now is all.
     for (candidate, client) in &mut replicas {
+        server::own_start(client).await?;
         client.run("STOP REPLICA IO_THREAD", "stopping its receiver").await?;
         candidate.has = everything(client).await?;
         candidate.hears = false;

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::accounts;
 use super::error::ClusterError;
+use super::server;
 use super::sql::{self, Client};
 
 const DRAIN_POLL: Duration = Duration::from_millis(50);
@@ -130,6 +131,7 @@ pub(super) async fn drain(client: &mut Client, limit: Duration) -> Result<bool, 
     let workers = "SELECT COUNT(*) FROM performance_schema.replication_applier_status_by_worker WHERE \
                    channel_name = '' AND applying_transaction <> ''";
     let started = Instant::now();
+    server::own_start(client).await?;
     client.run("START REPLICA SQL_THREAD", doing).await?;
     // Twice in a row: a transaction may be on its way from the coordinator to a worker.
     let (mut before, mut stood) = (false, false);

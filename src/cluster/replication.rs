@@ -237,11 +237,11 @@ pub(super) async fn follow(
     };
     from.close().await;
     if replicates.is_some() {
+        server::own_start(&mut client).await?;
         client.run("STOP REPLICA", doing).await?;
     }
     client.run_secret(&statement, doing).await?;
-    client.close().await;
-    start(world, number, source, progress).await
+    start_threads(world, client, (number, source), progress).await
 }
 
 /// Writes down on a node, whose data is that of the source at that place of the source's log, where to go on;
@@ -268,6 +268,16 @@ pub(super) async fn start(
     progress: &dyn Progress,
 ) -> Result<(), ClusterError> {
     let mut client = world.root_now(number).await?;
+    server::own_start(&mut client).await?;
+    start_threads(world, client, (number, source), progress).await
+}
+
+async fn start_threads(
+    world: &World,
+    mut client: Client,
+    (number, source): (u32, u32),
+    progress: &dyn Progress,
+) -> Result<(), ClusterError> {
     let doing = "starting replication";
     let failed = |cause: String| ClusterError::Replication {
         node: world.name(number),
@@ -305,6 +315,7 @@ pub(super) async fn start(
 /// super_read_only, since nothing is written but the GTID.
 pub(super) async fn skip(world: &World, number: u32, gtid: &str) -> Result<(), ClusterError> {
     let mut client = world.root_now(number).await?;
+    server::own_start(&mut client).await?;
     let next = format!("SET gtid_next = {}", accounts::string(gtid));
     for statement in
         ["STOP REPLICA SQL_THREAD", &next, "BEGIN", "COMMIT", "SET gtid_next = 'AUTOMATIC'"]

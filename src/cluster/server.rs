@@ -1,6 +1,9 @@
 //! What one server says about itself, asked as root.
 
+use std::time::Duration;
+
 use mysql_async::Row;
+use tokio::time::Instant;
 
 use super::accounts::{self, Accounts};
 use super::error::ClusterError;
@@ -10,6 +13,10 @@ use super::sql::{self, Client};
 /// The oldest version with the plugins, statements and options used here (`rpl_semi_sync_source`,
 /// `replica_*` options).
 const OLDEST: (u32, u32, u32) = (8, 0, 26);
+
+/// After so long a server has started what it starts by itself, seconds.
+const OWN_START_SECONDS: u64 = 5;
+const OWN_START_POLL: Duration = Duration::from_millis(50);
 
 /// One server as it is.
 #[derive(Debug, Clone)]
@@ -44,6 +51,11 @@ impl Replication {
     /// Both threads run.
     pub(super) fn runs(&self) -> bool {
         self.receiver == "Yes" && self.applier == "Yes"
+    }
+
+    /// Both threads are there, connected or not.
+    fn is_started(&self) -> bool {
+        self.receiver != "No" && self.applier != "No"
     }
 }
 
@@ -113,6 +125,25 @@ pub(super) async fn replication(client: &mut Client) -> Result<Option<Replicatio
                 .join("; "),
         }
     }))
+}
+
+/// Waits until the threads of replication may be started and stopped. A server that starts replicates by itself, and it
+/// lets clients in before those threads know that they run: START REPLICA makes two more then, of which mysqld 9.7.4
+/// dies (signal 11 in `handle_slave_sql` or `handle_slave_io`), and STOP REPLICA stops nothing.
+pub(super) async fn own_start(client: &mut Client) -> Result<(), ClusterError> {
+    let uptime = "SELECT variable_value FROM performance_schema.global_status WHERE variable_name = 'Uptime'";
+    let asked = Instant::now();
+    loop {
+        let up = client.number(uptime, "asking since when it runs").await?;
+        // Of a server that does not say how long it runs, as long as it was asked.
+        if up.max(asked.elapsed().as_secs()) >= OWN_START_SECONDS {
+            return Ok(());
+        }
+        if replication(client).await?.is_none_or(|now| now.is_started()) {
+            return Ok(());
+        }
+        tokio::time::sleep(OWN_START_POLL).await;
+    }
 }
 
 /// Whether the server takes connections with TLS.

@@ -109,7 +109,8 @@ async fn who_reads(cluster: &TestCluster, weir: &Weir, database: &str, marker: &
         conn.query_drop(format!("SELECT v AS {marker} FROM t WHERE id = 1")).await.unwrap();
     }
     let after = cluster.runs(marker).await;
-    after.iter().zip(before).map(|(after, before)| after - before).collect()
+    // One that was started anew counts from zero.
+    after.iter().zip(before).map(|(after, before)| after.saturating_sub(before)).collect()
 }
 
 #[tokio::test]
@@ -203,11 +204,14 @@ async fn a_replica_that_dies_costs_no_client_an_error() {
                 for _ in 0..20 {
                     conn.query_drop("SELECT v AS dead_read FROM t WHERE id = 1").await.unwrap();
                 }
-                let after = cluster.runs_of(&[0, 2], "dead_read").await;
-                assert_eq!(after.iter().sum::<u64>(), reads.iter().sum::<u64>() + 20);
+                // On busy cores a server counts a statement some time after it has answered.
+                until("the others to have run all of them", async || {
+                    let after = cluster.runs_of(&[0, 2], "dead_read").await;
+                    after.iter().sum::<u64>() == reads.iter().sum::<u64>() + 20
+                })
+                .await;
             }
             cluster.docker(back, 1);
-            cluster.answers(1).await;
             cluster.replicates(1).await;
             if !direct() {
                 until("the replica to get reads again", async || {
@@ -307,7 +311,6 @@ async fn a_primary_that_restarts_is_used_again_and_no_write_runs_twice() {
             until("the kill", async || killed.get()).await;
             tokio::time::sleep(Duration::from_secs(2)).await;
             cluster.docker("start", 0);
-            cluster.answers(0).await;
             // Servers of a managed cluster start read-only; this Weir does not manage them.
             let mut root = cluster.root(0).await;
             run(&mut root, "SET GLOBAL super_read_only = OFF").await;
@@ -321,7 +324,6 @@ async fn a_primary_that_restarts_is_used_again_and_no_write_runs_twice() {
             "writes did not come back: {} of them",
             acknowledged.len()
         );
-        cluster.answers(0).await;
         for replica in 1..3 {
             cluster.replicates(replica).await;
         }

@@ -3,6 +3,7 @@
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
@@ -11,7 +12,7 @@ use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use super::client::{self, Login};
 use super::docker::docker;
 use super::guard::Guard;
-use super::{free_ports, until};
+use super::{PATIENCE, free_ports, until, wait};
 
 /// The account that tests use; it may do everything but what only root may.
 pub const TESTER: Login<'_> = Login { user: "tester", password: "tester-secret" };
@@ -43,6 +44,9 @@ const OPTIONS: [&str; 6] = [
     "max_connections = \"1000\"",
     "net_read_timeout = \"120\"",
 ];
+
+/// After so long a server has started what it starts by itself.
+const OWN_START_SECONDS: u64 = 5;
 
 /// Servers that run, the primary first.
 #[derive(Debug)]
@@ -91,8 +95,7 @@ impl TestCluster {
         Turn { cluster, _turn: turn }
     }
 
-    /// As [`Self::breakable`], for a test that kills the primary: a cluster of its own. A replica that was killed after
-    /// that stopped applying, once in seven runs; why is not known.
+    /// As [`Self::breakable`], for a test that kills the primary: a cluster of its own.
     pub async fn beheadable() -> Turn {
         static BEHEADABLE: OnceCell<TestCluster> = OnceCell::const_new();
         static TURN: Mutex<()> = Mutex::const_new(());
@@ -111,11 +114,8 @@ impl TestCluster {
                     Command::new("docker").args([verb, &self.containers[server]]).output().unwrap();
             }
         }
-        for server in 0..self.servers.len() {
-            self.answers(server).await;
-        }
         for server in 1..self.servers.len() {
-            let mut root = self.root(server).await;
+            let mut root = self.stoppable(server).await;
             root.query_drop("SET GLOBAL super_read_only = ON").await.unwrap();
             root.query_drop("STOP REPLICA SQL_THREAD").await.unwrap();
             root.query_drop("CHANGE REPLICATION SOURCE TO SOURCE_DELAY = 0").await.unwrap();
@@ -176,7 +176,7 @@ impl TestCluster {
             config.display(),
             directory.display()
         ));
-        let start = std::time::Instant::now();
+        let start = Instant::now();
         run(Command::new(weir).args(["cluster", "up", "--config"]).arg(&config));
         eprintln!("cluster {name} is up after {} s", start.elapsed().as_secs());
         let state = state_dir.join(format!("cluster-{name}.json"));
@@ -190,10 +190,13 @@ impl TestCluster {
         }
     }
 
-    /// A connection as root, past Weir.
+    /// A connection as root, past Weir; of a server that starts, when it lets root in.
     pub async fn root(&self, server: usize) -> Conn {
         let login = Login { user: "root", password: &self.root_password };
-        client::connect(&self.servers[server], login, None).await.unwrap()
+        wait::until(PATIENCE, "the server to let root in", async || {
+            client::connect(&self.servers[server], login, None).await.ok()
+        })
+        .await
     }
 
     /// An empty database of that name, on all servers.
@@ -225,16 +228,24 @@ impl TestCluster {
 
     /// Starts replication on a replica and waits until both threads run.
     pub async fn replicates(&self, server: usize) {
-        let mut root = self.root(server).await;
+        let mut root = self.stoppable(server).await;
         root.query_drop("START REPLICA").await.unwrap();
-        until("both replication threads to run", async || {
-            let sql = "SELECT CONCAT(c.service_state, a.service_state) \
-                       FROM performance_schema.replication_connection_status c, \
-                       performance_schema.replication_applier_status a";
-            let mut root = self.root(server).await;
-            client::text(&mut root, sql).await == "ONON"
+        until("both replication threads to run", async || threads(&mut root).await == ["ON", "ON"])
+            .await;
+    }
+
+    /// A connection as root to a replica whose threads may be started and stopped. A server that starts replicates by
+    /// itself, and it lets clients in before those threads know that they run: START REPLICA then makes two more, and
+    /// mysqld 9.7.4 dies of it (signal 11 in `handle_slave_sql` or `handle_slave_io`).
+    async fn stoppable(&self, server: usize) -> Conn {
+        let mut root = self.root(server).await;
+        until("the server's own start to be over", async || {
+            let uptime = "SELECT variable_value FROM performance_schema.global_status WHERE variable_name = 'Uptime'";
+            threads(&mut root).await == ["ON", "ON"]
+                || client::text(&mut root, uptime).await.parse::<u64>().unwrap() >= OWN_START_SECONDS
         })
         .await;
+        root
     }
 
     /// How often each server ran statements whose normalised text holds the marker; a prepared
@@ -257,15 +268,6 @@ impl TestCluster {
         all
     }
 
-    /// Waits until a server that was started lets root in.
-    pub async fn answers(&self, server: usize) {
-        let login = Login { user: "root", password: &self.root_password };
-        until("the server to answer", async || {
-            client::connect(&self.servers[server], login, None).await.is_ok()
-        })
-        .await;
-    }
-
     /// Client connections of those users on each server.
     pub async fn connections_of(&self, user: &str) -> Vec<u64> {
         let sql = format!(
@@ -282,6 +284,15 @@ impl TestCluster {
     pub fn docker(&self, verb: &str, server: usize) {
         docker(&[verb, &self.containers[server]]);
     }
+}
+
+/// Of a replica's receiver and applier, whether they run: "ON", "OFF", "CONNECTING".
+async fn threads(root: &mut Conn) -> [String; 2] {
+    let states = "SELECT c.service_state, a.service_state FROM \
+                  performance_schema.replication_connection_status c, \
+                  performance_schema.replication_applier_status a";
+    let (receiver, applier) = root.query_first(states).await.unwrap().expect("a replica");
+    [receiver, applier]
 }
 
 /// Runs to the end; its output is the panic's message when it fails.
