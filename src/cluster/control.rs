@@ -18,8 +18,10 @@ use crate::topology::{Health, Topology};
 
 use super::error::ClusterError;
 use super::failover::{self, Cause};
+use super::group;
 use super::keep;
 use super::lease::{self, Leader, Right};
+use super::node;
 use super::plan::{self, Step};
 use super::progress::Logged;
 use super::provision;
@@ -154,14 +156,19 @@ impl Control {
         let Some(state) = state.filter(|state| !state.down) else { return Ok(None) };
         let world = World::open(&self.wanted(&state), &self.state_dir, state).await?;
         let members = world.members().await?;
-        // A group looks after its primary itself.
-        if let Some(primary) = world.state.primary.filter(|_| !self.cluster.is_group()) {
+        if let Some(primary) = self.seen_primary() {
             let asked = Box::pin(stuck::disk(&world, primary));
             // One that does not answer is none that answers and is stuck.
             let asked = tokio::time::timeout(LOOK_LIMIT, asked).await;
             stuck.store(matches!(asked, Ok(Ok(Some(_)))), Ordering::Relaxed);
         }
         Ok(Some(members.into_iter().map(|number| view::server_of(&world, number)).collect()))
+    }
+
+    /// The node that the probes see as the primary.
+    fn seen_primary(&self) -> Option<u32> {
+        let topology = self.topology.load();
+        node::number(&self.cluster.name, &topology.primary()?.config.name)
     }
 
     /// The cluster as the last command wanted it.
@@ -238,7 +245,7 @@ impl Control {
     /// The primary that was written down: it may be dead before it was ever seen.
     fn recorded(&self) -> Option<(String, Option<Arc<GtidSet>>)> {
         let state = State::load(&self.state_dir, &self.cluster.name).ok()??;
-        Some((super::node::name(&self.cluster.name, state.primary?), None))
+        Some((node::name(&self.cluster.name, state.primary?), None))
     }
 
     /// Success begins anew; a failure is said once, and the next attempt waits longer.
@@ -381,14 +388,23 @@ impl Control {
     /// The primary commits nothing until a person makes room on its disk: another takes its place.
     async fn unstick(&self, memory: &Memory, name: &str) -> Result<(), ClusterError> {
         let Some(mut world) = self.begin().await? else { return Ok(()) };
-        let disk = match world.state.primary.filter(|number| world.name(*number) == name) {
+        // A group moves the role without being told to, and Weir writes it down when it next changes something.
+        let is_group = self.cluster.is_group();
+        let primary = if is_group { self.seen_primary() } else { world.state.primary };
+        let primary = primary.filter(|number| world.name(*number) == name);
+        let disk = match primary {
             Some(primary) => stuck::disk(&world, primary).await?,
             None => None,
         };
         memory.stuck.store(disk.is_some(), Ordering::Relaxed);
-        let Some(disk) = disk else { return Ok(()) };
+        let (Some(primary), Some(disk)) = (primary, disk) else { return Ok(()) };
         tracing::warn!(primary = name, free = disk.free, size = disk.size, "its disk is full");
-        self.replace(&mut world, memory, Cause::Stuck).await?;
+        if is_group {
+            group::oust(&world, primary).await?;
+            tracing::warn!(primary = name, "it was ended, for the group to elect another");
+        } else {
+            self.replace(&mut world, memory, Cause::Stuck).await?;
+        }
         memory.stuck.store(false, Ordering::Relaxed);
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! Needs an engine and the image (`make test` sees to both). Figures go to `target/tmp/group.txt`.
 
 mod apart;
+mod full;
 
 use std::fs::File;
 use std::io::Write as _;
@@ -14,6 +15,7 @@ use mysql_async::prelude::Queryable as _;
 
 use crate::chaos::engine::Gate;
 use crate::docker::docker;
+use crate::small_disk::SmallDisk;
 use crate::stage::Stage;
 use crate::wait::until_or_show;
 use crate::writers::{RECOVERY_LIMIT, WRITERS, Writers};
@@ -70,6 +72,18 @@ async fn members_that_are_apart_or_behind_hold_up_nobody() {
         apart::the_majority_goes_on(stage, engine, loss).await;
         course.told(&format!("{loss:?}: the old primary is a member again"));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_with_a_full_disk_gives_its_role_away() {
+    let course = Course(Instant::now());
+    let stage = Stage::new("full", "replication = \"group\"\nreplicas = 1\n");
+    let disk = SmallDisk::make(&stage.name, 3);
+    stage.want_two_replicas();
+    stage.weir(&["cluster", "up"]);
+    course.told("made, one member on a small disk");
+    full::the_others_elect_another(&stage, &disk).await;
+    course.told("there is room again, and all are members");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

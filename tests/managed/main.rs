@@ -41,6 +41,8 @@ mod ports;
 mod recorder;
 #[path = "../support/roles.rs"]
 mod roles;
+#[path = "../support/small_disk.rs"]
+mod small_disk;
 #[path = "../support/stage.rs"]
 mod stage;
 #[path = "../support/wait.rs"]

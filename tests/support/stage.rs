@@ -81,6 +81,13 @@ impl Stage {
         second
     }
 
+    /// Of a configuration that wants one; it takes a `weir cluster up`.
+    pub(crate) fn want_two_replicas(&self) {
+        let path = self.path("proxy.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replace("replicas = 1", "replicas = 2")).unwrap();
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }

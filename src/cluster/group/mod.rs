@@ -1,5 +1,6 @@
 //! MySQL Group Replication with one primary, which the servers elect by Paxos: Weir founds the group, lets members
-//! join, and follows whom they elect. It neither opens nor fences a server here, and fails nothing over.
+//! join, and follows whom they elect. It neither opens nor fences a server here, and fails nothing over; but a primary
+//! that only says that it is well is ended.
 //!
 //! | file | does |
 //! |---|---|
@@ -8,17 +9,20 @@
 //! | `options` | mysqld's options; pure |
 //! | `steps` | takes the steps |
 //! | `switchover` | has the group elect another primary |
+//! | `oust` | ends a primary that cannot commit |
 //!
 //! A group is founded once. Afterwards it is founded again only when no member is in it any more, all of them
 //! were seen, and by one that has everything that any of them has, executed or received.
 
 mod options;
+mod oust;
 mod plan;
 mod seen;
 mod steps;
 mod switchover;
 
 pub(super) use options::{defaults, options};
+pub(super) use oust::oust;
 pub(super) use plan::{founder_without, plan, primary};
 pub(super) use seen::{GroupSeen, Member};
 pub(super) use steps::{found, join, leave, look, prepare};

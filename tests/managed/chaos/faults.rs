@@ -132,7 +132,7 @@ impl Fault {
         let mut since = started;
         if let Some(node) = self.full(ground, &before) {
             named(ground, &format!("the disk of {node} ")).await;
-            ground.make_room();
+            ground.disk.make_room();
             since = Instant::now();
         }
         let errors = writers.errors();
@@ -154,7 +154,7 @@ impl Fault {
 
     /// The node whose disk it fills.
     fn full(self, ground: &Ground, primary: &str) -> Option<String> {
-        let small = ground.small();
+        let small = ground.disk.node.clone();
         let is_primary = small == primary;
         matches!((self, is_primary), (PrimaryDiskFull, true) | (ReplicaDiskFull, false))
             .then_some(small)
@@ -167,7 +167,7 @@ impl Fault {
 
     /// The small disk is at the right node.
     fn prepare(self, ground: &Ground) {
-        let small = ground.small();
+        let small = ground.disk.node.clone();
         let is_primary = ground.stage.primary() == small;
         match self {
             PrimaryDiskFull if !is_primary => {
@@ -188,7 +188,7 @@ impl Fault {
                 docker(&["network", "disconnect", &ground.stage.name, primary]);
             }
             PrimaryRemoved => drop(docker(&["rm", "--force", primary])),
-            PrimaryDiskFull | ReplicaDiskFull => ground.fill(),
+            PrimaryDiskFull | ReplicaDiskFull => ground.disk.fill(),
             ReplicaKilled => drop(docker(&["kill", &ground.replica()])),
             ReplicaFrozen => drop(docker(&["pause", &ground.replica()])),
             ReplicaCutOff => {

@@ -1,0 +1,40 @@
+//! A primary whose disk is full goes on talking to its group, and commits nothing: Weir ends it, and the others elect.
+
+use std::time::{Duration, Instant};
+
+use super::report;
+use crate::small_disk::SmallDisk;
+use crate::stage::Stage;
+use crate::wait::until_or_show;
+use crate::writers::{WRITERS, Writers};
+
+/// How long it may take until the status tells of the disk.
+const NAMED_LIMIT: Duration = Duration::from_secs(60);
+
+pub(super) async fn the_others_elect_another(stage: &Stage, disk: &SmallDisk) {
+    if stage.primary() != disk.node {
+        stage.weir(&["cluster", "switchover", &disk.node]);
+    }
+    let writers = Writers::start(stage).await;
+    let since = Instant::now();
+    disk.fill();
+    let held = writers.goes_on().await;
+    report(&format!("          its disk was full; no write was acknowledged for {held:?}"));
+    // Those that were under way: whether they were done nobody knows.
+    let errors = writers.errors();
+    assert!(errors.len() <= usize::try_from(WRITERS).unwrap(), "{errors:?}");
+    assert_ne!(stage.primary(), disk.node, "{}", stage.log());
+    let sentence = format!("the disk of {} is full", disk.node);
+    until_or_show(
+        NAMED_LIMIT,
+        &sentence,
+        || stage.log(),
+        async || stage.status()["findings"].to_string().contains(&sentence).then_some(()),
+    )
+    .await;
+    report(&format!("          named {:?} after it was full", since.elapsed()));
+    disk.make_room();
+    let acknowledged = writers.finish().await;
+    stage.whole_group().await;
+    stage.check_rows(&acknowledged).await;
+}
