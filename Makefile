@@ -4,8 +4,8 @@
 WEIR_CONFIG ?= proxy.toml
 export WEIR_CONFIG
 SOAK_MINUTES ?= 30
-# Three clusters at once keep two cores busy; with more the tests take as long.
-RUST_TEST_THREADS ?= 3
+# Four clusters at once keep two cores busy; with more the tests take as long.
+RUST_TEST_THREADS ?= 4
 export RUST_TEST_THREADS
 ENGINES ?= sid sid+containerd
 

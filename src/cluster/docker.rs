@@ -50,6 +50,15 @@ const HEALTH_RETRIES: i64 = 3;
 /// Failures before this are not counted: a first start, or InnoDB recovery.
 const HEALTH_START_PERIOD: Duration = Duration::from_secs(300);
 
+/// So that a server notices within 35 s that a client is gone without a word (its host died, or the server itself was
+/// cut off), and within 100 s when an answer was under way to it: until then its transaction holds its locks.
+const KEEPALIVE: [(&str, &str); 4] = [
+    ("net.ipv4.tcp_keepalive_time", "20"),
+    ("net.ipv4.tcp_keepalive_intvl", "5"),
+    ("net.ipv4.tcp_keepalive_probes", "3"),
+    ("net.ipv4.tcp_retries2", "8"),
+];
+
 /// Other containers of that name that may turn up while one is made, and how long is waited for each.
 const NAME_ATTEMPTS: u32 = 5;
 const NAME_POLL: Duration = Duration::from_millis(100);
@@ -479,6 +488,7 @@ fn create_body(spec: &ContainerSpec) -> ContainerCreateBody {
                 vec![ResourcesUlimits { name, soft: Some(files), hard: Some(files) }]
             }),
             mounts: mount(&spec.data).map(|mount| vec![mount]),
+            sysctls: Some(KEEPALIVE.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
             ..HostConfig::default()
         }),
         networking_config: Some(network::endpoint(&spec.network, spec.address)),

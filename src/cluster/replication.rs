@@ -183,11 +183,7 @@ pub(super) async fn take_sign(
 ) -> Result<(), ClusterError> {
     let sign = accounts::string(sign);
     if let Some(other) = client.value(&format!("SELECT IS_USED_LOCK({sign})"), doing).await? {
-        match client.run(&format!("KILL {other}"), doing).await {
-            // It has ended in between.
-            Err(ClusterError::Sql { cause, .. }) if cause.contains("Unknown thread") => {}
-            done => done?,
-        }
+        server::kill(client, &other, doing).await?;
     }
     let take = format!("SELECT GET_LOCK({sign}, {SIGN_SECONDS})");
     if client.number(&take, doing).await? == 1 {

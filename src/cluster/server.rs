@@ -146,6 +146,14 @@ pub(super) async fn own_start(client: &mut Client) -> Result<(), ClusterError> {
     }
 }
 
+/// Ends a connection; one that has ended in between is ended.
+pub(super) async fn kill(client: &mut Client, id: &str, doing: &str) -> Result<(), ClusterError> {
+    match client.run(&format!("KILL {id}"), doing).await {
+        Err(ClusterError::Sql { cause, .. }) if cause.contains("Unknown thread") => Ok(()),
+        done => done,
+    }
+}
+
 /// Whether the server takes connections with TLS.
 pub(super) async fn has_tls(client: &mut Client) -> Result<bool, ClusterError> {
     let query = "SELECT value FROM performance_schema.tls_channel_status WHERE channel = 'mysql_main' AND \

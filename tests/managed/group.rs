@@ -28,10 +28,28 @@ impl Stage {
     }
 }
 
-/// A group, and the way to the engine, which is open at the end: the cluster is destroyed by it.
+/// A group, one member of which has a small disk, and the way to the engine, which is open at the end: the cluster is
+/// destroyed by it.
 struct Ground {
+    /// Its holder is gone before the cluster is destroyed.
+    disk: SmallDisk,
     stage: Stage,
     engine: Gate,
+}
+
+impl Ground {
+    fn make(test: &str) -> Self {
+        let engine = Gate::open();
+        let settings = format!(
+            "docker_host = \"{}\"\nreplication = \"group\"\nreplicas = 1\n",
+            engine.address()
+        );
+        let stage = Stage::new(test, &settings);
+        let disk = SmallDisk::make(&stage.name, 3);
+        stage.want_two_replicas();
+        stage.weir(&["cluster", "up"]);
+        Self { disk, stage, engine }
+    }
 }
 
 impl Drop for Ground {
@@ -57,12 +75,10 @@ impl Course {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn members_that_are_apart_or_behind_hold_up_nobody() {
-    let engine = Gate::open();
-    let settings = format!("docker_host = \"{}\"\nreplication = \"group\"\n", engine.address());
+async fn members_that_are_apart_behind_or_full_hold_up_nobody() {
     let course = Course(Instant::now());
-    let mut ground = Ground { stage: Stage::new("apart", &settings), engine };
-    let Ground { stage, engine } = &mut ground;
+    let mut ground = Ground::make("apart");
+    let Ground { stage, engine, disk } = &mut ground;
     course.told("made");
     apart::lag_is_explained(stage).await;
     course.told("lag was explained");
@@ -72,18 +88,8 @@ async fn members_that_are_apart_or_behind_hold_up_nobody() {
         apart::the_majority_goes_on(stage, engine, loss).await;
         course.told(&format!("{loss:?}: the old primary is a member again"));
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_primary_with_a_full_disk_gives_its_role_away() {
-    let course = Course(Instant::now());
-    let stage = Stage::new("full", "replication = \"group\"\nreplicas = 1\n");
-    let disk = SmallDisk::make(&stage.name, 3);
-    stage.want_two_replicas();
-    stage.weir(&["cluster", "up"]);
-    course.told("made, one member on a small disk");
-    full::the_others_elect_another(&stage, &disk).await;
-    course.told("there is room again, and all are members");
+    full::the_others_elect_another(stage, disk).await;
+    course.told("a full disk has room again, and all are members");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -29,6 +29,8 @@ mod nodes;
 mod options;
 mod snapshot;
 
+#[path = "../support/autopsy.rs"]
+mod autopsy;
 #[path = "../support/docker.rs"]
 mod docker;
 #[path = "../support/flow.rs"]

@@ -15,6 +15,7 @@ use weir::cluster::{self, ClusterError, ClusterView, State};
 use weir::config::Config;
 use weir::topology::Role;
 
+use super::autopsy::autopsy;
 use super::ports::free_ports;
 use super::wait::{until, until_or_show};
 
@@ -288,6 +289,10 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
+        if std::thread::panicking() && !self.guest {
+            let state = State::load(&self.path("state"), &self.name).ok().flatten();
+            eprintln!("{}", autopsy(&self.name, state.as_ref()));
+        }
         self.kill_weir();
         if !self.guest {
             let _ = self.command(&["cluster", "destroy", "--yes"]).output();

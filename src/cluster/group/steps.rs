@@ -138,6 +138,7 @@ pub(in crate::cluster) async fn join(
             }
             _ => {
                 check_history(world, &mut client, number, primary).await?;
+                end_strays(&mut client, doing).await?;
                 progress.detail("joining");
                 match start(world, &mut client, &seeds(world, &members)?, doing).await {
                     Err(error) if since.elapsed() < JOIN_LIMIT => {
@@ -218,6 +219,24 @@ async fn nobody_is_in_a_group(world: &World) -> Result<(), ClusterError> {
                 state.word()
             )));
         }
+    }
+    Ok(())
+}
+
+/// Ends the transactions that clients began when it was a member before, and wrote or locked something in: outside of
+/// the group none can be committed, and a client that was cut off with the member leaves its own open. What the group
+/// has done meanwhile would wait for them; it waits for no other client's row locks, but for those of tables.
+async fn end_strays(client: &mut Client, doing: &str) -> Result<(), ClusterError> {
+    let strays = "SELECT trx_mysql_thread_id FROM information_schema.innodb_trx WHERE trx_mysql_thread_id NOT IN \
+                  (0, CONNECTION_ID()) AND (trx_rows_modified > 0 OR trx_rows_locked > 0)";
+    for row in client.rows(strays, doing).await? {
+        let id = sql::text_at(&row, 0).unwrap_or_default();
+        tracing::info!(
+            node = client.node(),
+            id,
+            "a transaction from before it left the group is ended"
+        );
+        server::kill(client, &id, doing).await?;
     }
     Ok(())
 }

@@ -21,8 +21,12 @@ const EXPLAINED_LIMIT: Duration = Duration::from_secs(60);
 const GROUP_LIMIT: Duration = Duration::from_secs(60);
 /// How long a member may take to be one again, while clients write or another is silent.
 const MENDED_LIMIT: Duration = Duration::from_secs(120);
+/// How long a server may take to notice that a client is gone.
+const NOTICED_LIMIT: Duration = Duration::from_secs(60);
 /// No writer's.
 const LATE_ROW: u64 = 1;
+/// No writer's either, of a transaction that is open when its server is cut off.
+const OPEN_ROW: u64 = 2;
 
 /// How a primary is taken from its group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,8 +134,12 @@ pub(super) async fn the_majority_goes_on(stage: &Stage, engine: &mut Gate, loss:
     let old = stage.primary();
     // With the engine at hand Weir would put it back before the others have missed it.
     engine.close().await;
+    let open = match loss {
+        Loss::CutOff => Some(Open::begin(stage, &old).await),
+        Loss::Frozen => None,
+    };
     loss.begin(stage, &old);
-    let late = (loss == Loss::CutOff).then(|| {
+    let late = open.is_some().then(|| {
         let mut write =
             inside(stage, &old, &format!("INSERT INTO app.written VALUES ({LATE_ROW})"));
         std::thread::spawn(move || write.output().unwrap())
@@ -168,6 +176,9 @@ pub(super) async fn the_majority_goes_on(stage: &Stage, engine: &mut Gate, loss:
         online(&mut asked, &old).await
     })
     .await;
+    if let Some(open) = open {
+        open.end(&mut stage.root(&old).await).await;
+    }
     report(&format!(
         "          {old} is a member again {:?} after the engine was back",
         since.elapsed()
@@ -176,10 +187,45 @@ pub(super) async fn the_majority_goes_on(stage: &Stage, engine: &mut Gate, loss:
     stage.whole_group().await;
     assert_eq!(stage.primary(), primary, "{}", stage.log());
     stage.check_rows(&acknowledged).await;
-    let query = format!("SELECT id FROM written WHERE id = {LATE_ROW}");
+    let query = format!("SELECT id FROM written WHERE id IN ({LATE_ROW}, {OPEN_ROW})");
     let mut conn = stage.through_weir().await;
     assert_eq!(conn.query::<u64, _>(query).await.unwrap(), [0_u64; 0]);
     conn.query_drop("DROP TABLE written").await.unwrap();
+}
+
+/// Clients in the middle of a transaction, whose server does not hear that they go.
+struct Open {
+    /// Wrote, through Weir.
+    _writer: Conn,
+    /// Read, past Weir.
+    _reader: Conn,
+    reader_id: u64,
+}
+
+impl Open {
+    async fn begin(stage: &Stage, node: &str) -> Self {
+        let mut writer = stage.through_weir().await;
+        writer.query_drop("BEGIN").await.unwrap();
+        writer.query_drop(format!("INSERT INTO written VALUES ({OPEN_ROW})")).await.unwrap();
+        let mut reader = stage.root(node).await;
+        let reader_id = reader.query_first("SELECT CONNECTION_ID()").await.unwrap().unwrap();
+        reader.query_drop("BEGIN").await.unwrap();
+        reader.query_drop("SELECT COUNT(*) FROM app.written").await.unwrap();
+        Self { _writer: writer, _reader: reader, reader_id }
+    }
+
+    /// What was written is taken back before the server is a member again; what was read holds up nobody for long.
+    async fn end(self, asked: &mut Conn) {
+        let writing = "SELECT COUNT(*) FROM information_schema.innodb_trx JOIN information_schema.processlist p \
+                       ON p.id = trx_mysql_thread_id WHERE p.user = 'app'";
+        assert_eq!(asked.query_first::<u64, _>(writing).await.unwrap(), Some(0));
+        let reading =
+            format!("SELECT id FROM information_schema.processlist WHERE id = {}", self.reader_id);
+        until(NOTICED_LIMIT, "the reader to be missed", async || {
+            asked.query_first::<u64, _>(&reading).await.unwrap().is_none().then_some(())
+        })
+        .await;
+    }
 }
 
 /// Waits until the node is behind for that cause; the sentence. Some causes are over in seconds: there is no rest between
