@@ -51,7 +51,7 @@ const HEALTH_RETRIES: i64 = 3;
 const HEALTH_START_PERIOD: Duration = Duration::from_secs(300);
 
 /// So that a server notices within 35 s that a client is gone without a word (its host died, or the server itself was
-/// cut off), and within 100 s when an answer was under way to it: until then its transaction holds its locks.
+/// cut off), and within about 100 s when an answer was under way to it: until then its transaction holds its locks.
 const KEEPALIVE: [(&str, &str); 4] = [
     ("net.ipv4.tcp_keepalive_time", "20"),
     ("net.ipv4.tcp_keepalive_intvl", "5"),

@@ -231,8 +231,8 @@ pub struct Cluster {
     /// acknowledged meanwhile is lost if the primary dies then. So no finite time keeps every write.
     pub semi_sync_timeout: Duration,
     /// `applier_workers`: transactions that a replica applies at once, 1 to 1,024, in the order of their commits;
-    /// default 16. While all are busy the coordinator spins (`Mts_submode_logical_clock::get_least_occupied_worker`
-    /// yields and asks again); one costs about 11 MiB.
+    /// default 16. While all are busy the coordinator spins (sched_yield around
+    /// `Mts_submode_logical_clock::get_free_worker`, seen by perf); one costs about 11 MiB.
     pub applier_workers: u32,
     /// `failover`: whether a Weir that serves moves the primary's role when the primary is dead; default true.
     pub failover: bool,

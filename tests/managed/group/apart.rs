@@ -139,7 +139,7 @@ pub(super) async fn the_majority_goes_on(stage: &Stage, engine: &mut Gate, loss:
         Loss::Frozen => None,
     };
     loss.begin(stage, &old);
-    let late = open.is_some().then(|| {
+    let late = (loss == Loss::CutOff).then(|| {
         let mut write =
             inside(stage, &old, &format!("INSERT INTO app.written VALUES ({LATE_ROW})"));
         std::thread::spawn(move || write.output().unwrap())
@@ -176,13 +176,13 @@ pub(super) async fn the_majority_goes_on(stage: &Stage, engine: &mut Gate, loss:
         online(&mut asked, &old).await
     })
     .await;
-    if let Some(open) = open {
-        open.end(&mut stage.root(&old).await).await;
-    }
     report(&format!(
         "          {old} is a member again {:?} after the engine was back",
         since.elapsed()
     ));
+    if let Some(open) = open {
+        open.end(&mut stage.root(&old).await).await;
+    }
     let acknowledged = writers.finish().await;
     stage.whole_group().await;
     assert_eq!(stage.primary(), primary, "{}", stage.log());
