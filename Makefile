@@ -46,7 +46,7 @@ soak: ## all faults in a random order for SOAK_MINUTES; the table in docs/cluste
 
 lint: ## formatting, clippy and rustdoc, warnings as errors
 	@cargo fmt --check
-	@cargo clippy --locked --all-targets -- -D warnings
+	@cargo clippy --locked --workspace --all-targets -- -D warnings
 	@RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 
 bench: ## the benchmarks

@@ -8,7 +8,7 @@ cd "$ROOT_DIR"
 "$ROOT_DIR/scripts/image.sh"
 command -v sysbench >/dev/null && command -v haproxy >/dev/null || apt_install "load and a peer to compare with" sysbench haproxy
 step "$LOG_DIR/build-release.log" "building Weir (release mode)" cargo build --release --locked
-cargo bench --locked
+cargo bench --locked --package weir-benches
 shopt -s nullglob
 for run in benches/*.sh; do
     say "$run"
