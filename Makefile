@@ -45,7 +45,7 @@ soak: ## all faults in a random order for SOAK_MINUTES; the table in docs/cluste
 	@SOAK_MINUTES=$(SOAK_MINUTES) cargo test --locked --test managed faults_end -- --nocapture
 
 lint: ## formatting, clippy and rustdoc, warnings as errors
-	@cargo fmt --check
+	@cargo fmt --all --check
 	@cargo clippy --locked --workspace --all-targets -- -D warnings
 	@RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 
