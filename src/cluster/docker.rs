@@ -19,9 +19,10 @@ use std::time::Duration;
 use bollard::Docker;
 use bollard::errors::Error;
 use bollard::models::{
-    ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, HealthConfig,
-    HostConfig, Ipam, IpamConfig, Mount, MountType, NetworkCreateRequest, PortBinding,
-    ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum, Volume, VolumeCreateRequest,
+    ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, Health, HealthConfig,
+    HealthStatusEnum, HostConfig, Ipam, IpamConfig, Mount, MountType, NetworkCreateRequest,
+    PortBinding, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum, Volume,
+    VolumeCreateRequest,
 };
 use bollard::query_parameters::{
     ContainerArchiveInfoOptionsBuilder, CreateContainerOptionsBuilder, CreateImageOptionsBuilder,
@@ -438,7 +439,6 @@ fn container_seen(found: ContainerInspectResponse) -> Container {
         found.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
     let cluster = labels.remove(LABEL_CLUSTER);
     let network = cluster.as_deref().map(network_name);
-    let health = state.health.and_then(|health| health.status).map(|status| status.to_string());
     Container {
         id: found.id.unwrap_or_default(),
         detached: network.is_some_and(|network| !networks.contains_key(&network)),
@@ -447,10 +447,20 @@ fn container_seen(found: ContainerInspectResponse) -> Container {
         spec: labels.remove(LABEL_SPEC),
         holds_data: labels.get(LABEL_DATA).is_some_and(|data| data == HOLDS_DATA),
         status: state.status.unwrap_or(ContainerStateStatusEnum::EMPTY).to_string(),
-        health: health.filter(|text| text != "none").unwrap_or_default(),
+        health: state.health.map(health_seen).unwrap_or_default(),
         exit_code: state.exit_code.unwrap_or_default(),
         restarts: found.restart_count.unwrap_or_default(),
         out_of_memory: state.oom_killed.unwrap_or_default(),
+    }
+}
+
+/// A container that was paused is "unhealthy" until the next check, without one that failed.
+fn health_seen(health: Health) -> String {
+    let failed = health.failing_streak.is_some_and(|failed| failed > 0);
+    match health.status {
+        None | Some(HealthStatusEnum::EMPTY | HealthStatusEnum::NONE) => String::new(),
+        Some(HealthStatusEnum::UNHEALTHY) if !failed => HealthStatusEnum::STARTING.to_string(),
+        Some(status) => status.to_string(),
     }
 }
 
@@ -546,4 +556,22 @@ fn cause(error: &Error) -> String {
         source = inner.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_check_has_found_is_not_unhealthy() {
+        let seen = |status, failing_streak| {
+            health_seen(Health { status: Some(status), failing_streak, ..Health::default() })
+        };
+        assert_eq!(seen(HealthStatusEnum::UNHEALTHY, Some(3)), "unhealthy");
+        assert_eq!(seen(HealthStatusEnum::UNHEALTHY, Some(0)), "starting");
+        assert_eq!(seen(HealthStatusEnum::UNHEALTHY, None), "starting");
+        assert_eq!(seen(HealthStatusEnum::HEALTHY, Some(0)), "healthy");
+        assert_eq!(seen(HealthStatusEnum::NONE, Some(0)), "");
+        assert_eq!(health_seen(Health::default()), "");
+    }
 }
