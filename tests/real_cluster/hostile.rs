@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 use crate::support::client::{connect, connect_tls, text};
 use crate::support::cluster::TESTER;
 use crate::support::raw::{COM_QUERY, Raw, text_row};
-use crate::support::{TestCluster, Weir};
+use crate::support::{TestCluster, Weir, direct, wait};
 
 const DATABASE: &str = "hostile";
+/// The allocator gives pages back to the system a moment after they are free.
+const GIVEN_BACK_WITHIN: Duration = Duration::from_secs(10);
 
 /// What a statement gave: its first row, or its error; or that the link ended.
 async fn outcome(address: &str, sql: &[u8]) -> String {
@@ -116,6 +118,28 @@ fn statements() -> Vec<(&'static str, Vec<u8>)> {
         ("a 16 MiB literal", format!("SELECT LENGTH('{}')", "x".repeat(16 << 20)).into_bytes()),
         ("a 60 MiB literal", format!("SELECT LENGTH('{}')", "x".repeat(60 << 20)).into_bytes()),
     ]
+}
+
+/// Longer than any packet may be: refused with the limit's name, its memory given back, everybody else served on.
+#[tokio::test]
+async fn a_literal_of_a_gibibyte() {
+    let cluster = TestCluster::shared().await;
+    if direct() {
+        return;
+    }
+    let weir = Weir::start(cluster);
+    connect_tls(&weir.address, TESTER, None).await.unwrap();
+    let mut raw = Raw::login(&weir.address, TESTER, "mysql").await;
+    let memory = weir.rss_kb();
+    raw.restart();
+    let sent = raw.send(format!("\u{3}SELECT LENGTH('{}')", "x".repeat(1 << 30)).as_bytes()).await;
+    let refusal = raw.result().await.unwrap_err();
+    assert_eq!((refusal.code, refusal.state.as_str()), (1153, "08S01"), "{sent:?}");
+    assert!(refusal.message.contains("max_packet_bytes = 1073741824"), "{refusal:?}");
+    let mut conn = connect(&weir.address, TESTER, None).await.unwrap();
+    assert_eq!(text(&mut conn, "SELECT 1").await, "1");
+    let given_back = async || (weir.rss_kb() < memory + (64 << 10)).then_some(());
+    wait::until(GIVEN_BACK_WITHIN, "the memory to be given back", given_back).await;
 }
 
 /// Longer than the servers' max_allowed_packet of 64 MiB: refused or cut, as by the server.
