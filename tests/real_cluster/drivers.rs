@@ -1,6 +1,6 @@
 //! Foreign drivers see through Weir exactly what they see on the server itself.
 
-use crate::rust_drivers::types_script;
+use crate::rust_drivers::{BLOB_BYTES, types_script};
 use crate::support::client::connect_tls;
 use crate::support::cluster::TESTER;
 use crate::support::drivers::{Target, Tools, output, same, statements};
@@ -68,7 +68,7 @@ async fn mysql2_tls() {
     compare("mysql2_suite.js", "", true).await;
 }
 
-/// The mysql command line client, fed with all statements, the types and results of every shape.
+/// The mysql command line client, fed with all statements, the types, results of every shape and a blob.
 #[tokio::test]
 async fn mysql_client_plain_and_tls() {
     let tools = Tools::load();
@@ -82,6 +82,11 @@ async fn mysql_client_plain_and_tls() {
             outputs.push(client_output(&tools, address, database, tls).await);
         }
         assert!(outputs[0].lines().count() > 300, "{}", outputs[0]);
+        for (what, row) in
+            [("file", "1\troot\t".to_owned()), ("blob", format!("1\t{BLOB_BYTES}\t"))]
+        {
+            assert!(outputs[0].contains(&row), "the {what} was not read back");
+        }
         same(&format!("mysql client, TLS {tls}"), &outputs[0], &outputs[1]);
     }
 }
@@ -96,6 +101,7 @@ async fn client_output(tools: &Tools, address: &str, database: &str, tls: bool) 
             "--comments",
             "--max-allowed-packet=64M",
             "--get-server-public-key",
+            "--local-infile=1",
         ])
         .args(["--delimiter=$$", "--default-character-set=utf8mb4", "-vv", "-h", host, "-P", port])
         .args(["-u", TESTER.user, if tls { "--ssl-mode=REQUIRED" } else { "--ssl-mode=DISABLED" }])
@@ -108,6 +114,12 @@ async fn client_output(tools: &Tools, address: &str, database: &str, tls: bool) 
         _ => line.to_owned() + "\n",
     };
     rows.lines().chain(errors.lines()).map(timeless).collect()
+}
+
+/// Printable bytes, which do not repeat with any power of two.
+fn blob() -> String {
+    let unit: String = (0..251_u8).map(|at| char::from(b'A' + at % 26)).collect();
+    unit.chars().cycle().take(BLOB_BYTES).collect()
 }
 
 /// Everything as one input: a statement that fails must not end it (`--force`).
@@ -125,5 +137,9 @@ fn client_script(database: &str) -> String {
             .to_owned(),
     );
     all.push("SELECT * FROM loaded ORDER BY n".to_owned());
-    all.join("$$\n") + "$$\n"
+    all.push("CREATE TABLE blobs (id INT PRIMARY KEY, data LONGBLOB)".to_owned());
+    all.push(format!("INSERT INTO blobs VALUES (1, '{}')", blob()));
+    all.push("SELECT id, LENGTH(data), SHA2(data, 256), data FROM blobs".to_owned());
+    // On a line of its own: a comment may end the statement.
+    all.join("\n$$\n") + "\n$$\n"
 }

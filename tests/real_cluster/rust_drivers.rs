@@ -14,7 +14,7 @@ use crate::support::cluster::TESTER;
 use crate::support::drivers::{directory, same, statements};
 use crate::support::{TestCluster, Weir};
 
-const BLOB_BYTES: usize = 20 << 20;
+pub(crate) const BLOB_BYTES: usize = 20 << 20;
 
 #[tokio::test]
 async fn mysql_async_plain() {

@@ -36,13 +36,15 @@ const ACCOUNTS: [&str; 8] = [
 /// What the tests ask of mysqld beyond the defaults: 20 MiB blobs, LOAD DATA LOCAL, statements that a
 /// debug build and two busy cores may hold up for long, and no disk flush for each commit (a killed
 /// container loses nothing by that, only a power cut would).
-const OPTIONS: [&str; 6] = [
+const OPTIONS: [&str; 7] = [
     "sync_binlog = \"0\"",
     "innodb_flush_log_at_trx_commit = \"2\"",
     "max_allowed_packet = \"64M\"",
     "local_infile = \"ON\"",
     "max_connections = \"1000\"",
     "net_read_timeout = \"120\"",
+    // The tests' account makes functions.
+    "log_bin_trust_function_creators = \"ON\"",
 ];
 
 /// After so long a server has started what it starts by itself.
