@@ -216,11 +216,13 @@ async fn lag_by_a_lock(fixture: &Stand) {
     fixture.right().await;
 }
 
-/// Two in a row: each is skipped by itself.
+/// Two in a row: each is skipped by itself. All change one row, so no worker begins one before the last is done.
 async fn duplicate_keys(fixture: &Stand) {
     fixture.run_unseen(2, &["INSERT INTO app.t VALUES (10, 'mine'), (11, 'mine')"]).await;
-    for row in ["(10, 'theirs')", "(11, 'theirs')", "(12, 'theirs')"] {
-        fixture.run(1, &[&format!("INSERT INTO app.t VALUES {row}")]).await;
+    for id in [10, 11, 12] {
+        let insert = format!("INSERT INTO app.t VALUES ({id}, 'theirs')");
+        let update = format!("UPDATE app.t SET v = 'with {id}' WHERE id = 1");
+        fixture.run(1, &["BEGIN", &insert, &update, "COMMIT"]).await;
     }
     let words = ["1062", "'10' of key PRIMARY in app.t", "with 2 transactions behind it"];
     let finding = fixture.found(2, Kind::DuplicateKey, &words).await;
