@@ -24,7 +24,7 @@ fn walk(bytes: &[u8]) -> u64 {
     let mut walker = Walker::new(Shape::Query, CAPABILITIES, 1);
     let mut at = 0;
     while !walker.is_done() {
-        let read = &bytes[at..bytes.len().min(at + BUFFER_BYTES)];
+        let read = bytes.get(at..bytes.len().min(at + BUFFER_BYTES)).unwrap_or_default();
         let step = walker.step(read);
         at += step.pass + step.packet;
         match step.event {

@@ -9,9 +9,9 @@ use super::report;
 use crate::small_disk::SmallDisk;
 use crate::stage::Stage;
 use crate::wait::until_or_show;
-use crate::writers::{WRITERS, Writers};
+use crate::writers::{RECOVERY_LIMIT, WRITERS, Writers};
 
-/// How long it may take until another is the primary, and until the status tells of the disk.
+/// How long it may take until the status tells of the disk.
 const NAMED_LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) async fn the_others_elect_another(stage: &Stage, disk: &SmallDisk) {
@@ -23,7 +23,7 @@ pub(super) async fn the_others_elect_another(stage: &Stage, disk: &SmallDisk) {
     disk.fill();
     // What is left in files that are there already takes a few more writes.
     until_or_show(
-        NAMED_LIMIT,
+        RECOVERY_LIMIT,
         "another to be the primary",
         || stage.log(),
         async || {
@@ -34,13 +34,13 @@ pub(super) async fn the_others_elect_another(stage: &Stage, disk: &SmallDisk) {
     )
     .await;
     writers.goes_on().await;
-    report(&format!(
-        "          its disk was full; another took writes after {:?}",
-        since.elapsed()
-    ));
+    let held = since.elapsed();
+    assert!(held < RECOVERY_LIMIT, "{held:?}");
+    report(&format!("          its disk was full; another took writes after {held:?}"));
     // Those that were under way: whether they were done nobody knows.
     let errors = writers.errors();
     assert!(errors.len() <= usize::try_from(WRITERS).unwrap(), "{errors:?}");
+    assert_ne!(stage.primary(), disk.node, "{}", stage.log());
     let sentence = format!("the disk of {} is full", disk.node);
     until_or_show(
         NAMED_LIMIT,
