@@ -21,7 +21,7 @@ use crate::admin::work::Subject;
 use crate::backend::connect::Connector;
 use crate::backend::credentials::{Credentials, Limits as CredentialLimits};
 use crate::backend::pool::{Limits, Pools};
-use crate::cluster::{Control, Traffic};
+use crate::cluster::{Control, Traffic, Wanted};
 use crate::config::{ClientTls, Config, Server, ServerTlsMode};
 use crate::net::buffer::BufferPool;
 use crate::net::tls;
@@ -44,11 +44,14 @@ const OTHER_FILES: u64 = 4_096;
 /// Threads of the control plane: probes must not wait for each other's parsing, no more.
 const CONTROL_THREADS: usize = 1;
 
-/// Runs the proxy until SIGTERM or SIGINT.
+/// Reads the configuration anew.
+pub type ReadAgain = Box<dyn Fn() -> anyhow::Result<Config> + Send + Sync>;
+
+/// Runs the proxy until SIGTERM or SIGINT. `again` is used when a command applies what was changed in the file.
 ///
 /// # Errors
 /// When the port, the certificate or the cluster cannot be had; in words.
-pub fn run(mut config: Config) -> anyhow::Result<()> {
+pub fn run(mut config: Config, again: ReadAgain) -> anyhow::Result<()> {
     let control = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
         .thread_name("control")
@@ -90,7 +93,7 @@ pub fn run(mut config: Config) -> anyhow::Result<()> {
         format!("cannot listen on {}; is another Weir running?", config.proxy.listen)
     })?;
     let workers = start_workers(&config, &shared)?;
-    let task = start_control(&control, &shared, &monitor, &cancel)?;
+    let task = start_control(&control, &shared, &monitor, again, &cancel)?;
     let stop = Arc::new(AtomicBool::new(false));
     start_acceptor(listener, workers, Arc::clone(&shared), Arc::clone(&stop))?;
     tracing::info!(listen = %config.proxy.listen, workers = config.proxy.workers, "Weir serves");
@@ -114,6 +117,7 @@ fn start_control(
     control: &tokio::runtime::Runtime,
     shared: &Arc<Shared>,
     monitor: &crate::monitor::MonitorHandle,
+    again: ReadAgain,
     cancel: &CancellationToken,
 ) -> anyhow::Result<Option<tokio::task::JoinHandle<()>>> {
     let (mut changes, door) = (monitor.changes(), Arc::clone(&shared.door));
@@ -126,17 +130,23 @@ fn start_control(
     let own_move = OwnMove::default();
     let traffic: Arc<dyn Traffic> =
         Arc::new(Clients::new(Arc::clone(shared), monitor.clone(), own_move.clone()));
+    let wanted = shared.config.cluster.clone().map(|cluster| {
+        let read =
+            move || again().map(|config| config.cluster).map_err(|error| format!("{error:#}"));
+        Arc::new(Wanted::new(cluster, Box::new(read)))
+    });
     let subject = Arc::new(Subject {
-        cluster: shared.config.cluster.clone(),
+        cluster: wanted.clone(),
         state_dir: state_dir.clone(),
         traffic: Arc::clone(&traffic),
     });
     start_http(control, &shared.config, &subject)?;
-    let Some(cluster) = &shared.config.cluster else { return Ok(None) };
+    let (Some(cluster), Some(wanted)) = (&shared.config.cluster, wanted) else { return Ok(None) };
     let heed = Heed::new(shared, monitor.clone(), own_move);
     control.spawn(cancel.clone().run_until_cancelled_owned(heed.run()));
     let task = Control {
         cluster: cluster.clone(),
+        wanted,
         state_dir: state_dir.clone(),
         topology: Arc::clone(&shared.topology),
         traffic,

@@ -60,6 +60,8 @@ pub struct ServerState {
     pub sql_mode: Arc<str>,
     /// A Weir is about to move the primary's role away from it ([`signs::MOVES`]).
     pub moves: Option<Move>,
+    /// A replica of a managed cluster that takes writes, if from root alone.
+    pub open: bool,
 }
 
 /// Names a server of the configuration.

@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use crate::cluster::failover::FailedOver;
 use crate::cluster::snapshot::{CopyView, Listing, SnapshotView, Started};
 use crate::cluster::{ClusterView, Examined, Leader, Moved};
 
@@ -71,6 +72,19 @@ pub fn view(view: &ClusterView) -> Value {
         "application_user": view.application_user,
         "database": view.database,
         "problems": view.problems,
+        "failed_over": view.failed_over.as_ref().map(failed_over),
+    })
+}
+
+/// A dead primary's replacement.
+fn failed_over(failed_over: &FailedOver) -> Value {
+    json!({
+        "from": failed_over.from,
+        "to": failed_over.to,
+        "at": failed_over.at,
+        "lost_transactions": failed_over.lost,
+        "semi_sync": failed_over.semi_sync,
+        "sentence": failed_over.to_string(),
     })
 }
 

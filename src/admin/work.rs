@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::{Event, Request, Why, json};
 use crate::cluster::snapshot::{self, RunRequest};
-use crate::cluster::{self, ClusterError, Progress, SnapshotError, State, Traffic};
+use crate::cluster::{self, ClusterError, Progress, SnapshotError, State, Traffic, Wanted};
 use crate::config;
 
 /// Events that wait for a slow listener, at most; more are left out.
@@ -19,7 +19,7 @@ const MAX_EVENTS: usize = 1_024;
 #[derive(Debug)]
 pub struct Subject {
     /// `None` where the servers are those of `[[servers]]`.
-    pub cluster: Option<config::Cluster>,
+    pub cluster: Option<Arc<Wanted>>,
     pub state_dir: PathBuf,
     pub traffic: Arc<dyn Traffic>,
 }
@@ -41,7 +41,7 @@ pub fn start(request: Request, subject: &Arc<Subject>) -> mpsc::Receiver<Event> 
 type Done = (String, Value);
 
 async fn act(request: Request, subject: &Subject, told: &Told) -> Event {
-    let Some(cluster) = &subject.cluster else {
+    let Some(wanted) = &subject.cluster else {
         let text = "this Weir keeps no cluster: its configuration has [[servers]]. With [cluster] it has nodes \
                     and snapshots"
             .to_owned();
@@ -52,7 +52,7 @@ async fn act(request: Request, subject: &Subject, told: &Told) -> Event {
         _ => Ok(None),
     };
     let done = match ttl {
-        Ok(ttl) => Box::pin(ask_cluster(request, ttl, cluster, subject, told)).await,
+        Ok(ttl) => Box::pin(ask_cluster(request, ttl, wanted, subject, told)).await,
         Err(text) => return Event::Failed { text, why: Why::Invalid },
     };
     match done {
@@ -64,12 +64,17 @@ async fn act(request: Request, subject: &Subject, told: &Told) -> Event {
 async fn ask_cluster(
     request: Request,
     ttl: Option<std::time::Duration>,
-    cluster: &config::Cluster,
+    wanted: &Wanted,
     subject: &Subject,
     told: &Told,
 ) -> Result<Done, ClusterError> {
     let (dir, traffic, now) = (&subject.state_dir, &*subject.traffic, SystemTime::now());
-    let cluster = &as_last_wanted(cluster, subject)?;
+    let cluster = match request {
+        // It applies what was changed in the file.
+        Request::Restart { .. } => wanted.read_again()?,
+        _ => wanted.now(),
+    };
+    let cluster = &as_last_wanted(&cluster, subject)?;
     match request {
         Request::Cluster => {
             let examined = cluster::examine(cluster, dir).await?;
@@ -137,6 +142,7 @@ fn why(error: &ClusterError) -> Why {
         | E::PortTaken { .. }
         | E::Foreign { .. }
         | E::Options { .. }
+        | E::Unread { .. }
         | E::Snapshot(
             SnapshotError::Exists { .. }
             | SnapshotError::InUse { .. }

@@ -86,6 +86,9 @@ async fn status(config: &Config, cluster: &Cluster, json: bool) -> anyhow::Resul
     }
     write!(out, "{}{}", table(&examined.view), super::findings::text(&examined))?;
     writeln!(out, "leader: {}", examined.leader)?;
+    if let Some(failed_over) = &examined.view.failed_over {
+        writeln!(out, "last failover: {failed_over}")?;
+    }
     for problem in &examined.view.problems {
         writeln!(out, "{problem}")?;
     }
@@ -361,6 +364,7 @@ mod tests {
             database: "app".to_owned(),
             gateway: None,
             problems: Vec::new(),
+            failed_over: None,
         }
     }
 

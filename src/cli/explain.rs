@@ -121,6 +121,7 @@ fn imagined_topology() -> Topology {
         autocommit: true,
         sql_mode: "".into(),
         moves: None,
+        open: false,
     });
     Topology { servers: servers.into(), epoch: 1, had_primary: true }
 }

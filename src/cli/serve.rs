@@ -8,6 +8,7 @@ use std::process::ExitCode;
 /// # Errors
 /// The configuration is wrong, or what it names cannot be had.
 pub fn run(config: &Path) -> anyhow::Result<ExitCode> {
-    crate::app::run(super::load_config(config)?)?;
+    let path = config.to_owned();
+    crate::app::run(super::load_config(config)?, Box::new(move || super::load_config(&path)))?;
     Ok(ExitCode::SUCCESS)
 }

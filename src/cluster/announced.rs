@@ -80,16 +80,7 @@ impl<'t> Announced<'t> {
 
     /// From where Weirs are connected that serve, and have not said that their clients wait.
     async fn busy(&mut self) -> Result<Option<String>, ClusterError> {
-        let query = format!(
-            "SELECT GROUP_CONCAT(host SEPARATOR ', ') FROM performance_schema.processlist WHERE user = {} AND \
-             time < {SILENT_SECONDS} AND IS_USED_LOCK(CONCAT({}, id)) = id AND \
-             IS_USED_LOCK(CONCAT({}, id)) IS NULL",
-            string(MONITOR),
-            string(signs::SERVES),
-            string(&format!("{}{}.", signs::WAITS, self.which.0)),
-        );
-        let rows = self.client.rows(&query, DOING).await?;
-        Ok(rows.first().and_then(|row| text_at(row, 0)))
+        unheeding(&mut self.client, self.which).await
     }
 
     /// The move is over.
@@ -100,6 +91,23 @@ impl<'t> Announced<'t> {
             tracing::debug!(%error, "the sign ends with its connection");
         }
     }
+}
+
+/// From where Weirs are connected that serve, and have not said that they heed the sign of that connection.
+pub(super) async fn unheeding(
+    client: &mut Client,
+    which: Move,
+) -> Result<Option<String>, ClusterError> {
+    let query = format!(
+        "SELECT GROUP_CONCAT(host SEPARATOR ', ') FROM performance_schema.processlist WHERE user = {} AND \
+         time < {SILENT_SECONDS} AND IS_USED_LOCK(CONCAT({}, id)) = id AND \
+         IS_USED_LOCK(CONCAT({}, id)) IS NULL",
+        string(MONITOR),
+        string(signs::SERVES),
+        string(&format!("{}{}.", signs::WAITS, which.0)),
+    );
+    let rows = client.rows(&query, DOING).await?;
+    Ok(rows.first().and_then(|row| text_at(row, 0)))
 }
 
 impl Drop for Announced<'_> {

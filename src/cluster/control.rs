@@ -5,7 +5,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -14,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config;
 use crate::gtid::GtidSet;
-use crate::topology::{Health, Topology};
+use crate::topology::{Health, ServerState, Topology};
 
 use super::error::ClusterError;
-use super::failover::{self, Cause};
+use super::failover::{self, Cause, LastSeen};
 use super::group;
 use super::keep;
 use super::lease::{self, Leader, Right};
@@ -25,12 +24,14 @@ use super::node;
 use super::plan::{self, Step};
 use super::progress::Logged;
 use super::provision;
+use super::renew;
 use super::repair;
 use super::replication;
 use super::state::State;
-use super::stuck;
+use super::stuck::{self, Commits};
 use super::traffic::Traffic;
 use super::view;
+use super::wanted::Wanted;
 use super::world::{LOOK_LIMIT, World};
 
 /// How often the topology is looked at.
@@ -56,6 +57,8 @@ const OUTAGE_PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Control {
     pub cluster: config::Cluster,
+    /// The same, as it may have changed since.
+    pub wanted: Arc<Wanted>,
     pub state_dir: PathBuf,
     pub topology: Arc<ArcSwap<Topology>>,
     pub traffic: Arc<dyn Traffic>,
@@ -85,9 +88,11 @@ struct Memory {
     troubled: Vec<(String, bool)>,
     /// The last primary by name, with what it had executed when it last answered.
     primary: Option<(String, Option<Arc<GtidSet>>)>,
-    /// Whether commits on the primary wait for room on its disk.
-    stuck: Arc<AtomicBool>,
+    commits: LastCommits,
 }
+
+/// What the primary last said of its commits, when it was asked.
+type LastCommits = Arc<ArcSwap<Option<Commits>>>;
 
 /// A time in which the servers look wrong in one way.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,12 +121,12 @@ impl Spell {
 impl Control {
     /// Works until `cancel`.
     pub async fn run(self, cancel: CancellationToken) {
-        let stuck = Arc::new(AtomicBool::new(false));
+        let commits = LastCommits::default();
         let all = async {
             tokio::join!(
-                Box::pin(self.watch(Arc::clone(&stuck))),
+                Box::pin(self.watch(Arc::clone(&commits))),
                 Box::pin(self.expire()),
-                Box::pin(self.follow_nodes(&stuck)),
+                Box::pin(self.follow_nodes(&commits)),
                 Box::pin(lease::lead(&self.cluster, &self.state_dir)),
             )
         };
@@ -132,14 +137,14 @@ impl Control {
     }
 
     /// Tells the proxy of nodes that came or went by a command, and notes whether the primary commits.
-    async fn follow_nodes(&self, stuck: &AtomicBool) {
+    async fn follow_nodes(&self, commits: &LastCommits) {
         loop {
             tokio::time::sleep(MEMBERS_EVERY).await;
             match lease::follow(&self.cluster, &self.state_dir).await {
                 Ok(()) | Err(ClusterError::Busy { .. } | ClusterError::NotLeader { .. }) => {}
                 Err(error) => tracing::debug!(%error, "what another Weir wrote down is not known"),
             }
-            match self.members(stuck).await {
+            match self.members(commits).await {
                 Ok(Some(servers)) => self.traffic.set_servers(servers),
                 Ok(None) => {}
                 Err(error) => tracing::debug!(%error, "the nodes could not be looked for"),
@@ -150,17 +155,19 @@ impl Control {
     /// `None` while the cluster is down, which changes nothing about what it is.
     async fn members(
         &self,
-        stuck: &AtomicBool,
+        commits: &LastCommits,
     ) -> Result<Option<Vec<config::Server>>, ClusterError> {
         let state = State::load(&self.state_dir, &self.cluster.name)?;
         let Some(state) = state.filter(|state| !state.down) else { return Ok(None) };
         let world = World::open(&self.wanted(&state), &self.state_dir, state).await?;
         let members = world.members().await?;
         if let Some(primary) = self.seen_primary() {
-            let asked = Box::pin(stuck::disk(&world, primary));
-            // One that does not answer is none that answers and is stuck.
-            let asked = tokio::time::timeout(LOOK_LIMIT, asked).await;
-            stuck.store(matches!(asked, Ok(Ok(Some(_)))), Ordering::Relaxed);
+            let asked = Box::pin(stuck::look(&world, primary));
+            match tokio::time::timeout(LOOK_LIMIT, asked).await {
+                Ok(Ok(Some(seen))) => commits.store(Arc::new(Some(seen))),
+                // One that does not answer is none that answers and is stuck; what it said last of receipts stands.
+                _ => unstuck(commits),
+            }
         }
         Ok(Some(members.into_iter().map(|number| view::server_of(&world, number)).collect()))
     }
@@ -173,7 +180,7 @@ impl Control {
 
     /// The cluster as the last command wanted it.
     fn wanted(&self, state: &State) -> config::Cluster {
-        let mut cluster = self.cluster.clone();
+        let mut cluster = (*self.wanted.now()).clone();
         cluster.replicas = state.replicas.unwrap_or(cluster.replicas);
         cluster
     }
@@ -197,7 +204,7 @@ impl Control {
         }
     }
 
-    async fn watch(&self, stuck: Arc<AtomicBool>) {
+    async fn watch(&self, commits: LastCommits) {
         let now = Instant::now();
         let mut memory = Memory {
             spell: None,
@@ -207,7 +214,7 @@ impl Control {
             looked_over: false,
             troubled: Vec::new(),
             primary: self.recorded(),
-            stuck,
+            commits,
         };
         loop {
             tokio::time::sleep(TICK).await;
@@ -292,10 +299,11 @@ impl Control {
                     memory.primary = Some((primary.config.name.clone(), primary.executed.clone()));
                 }
             }
-            if memory.stuck.load(Ordering::Relaxed) {
+            if memory.commits.load().is_some_and(|seen| seen.disk.is_some()) {
                 return Looks::Stuck(primary.config.name.clone());
             }
-            let all = topology.servers.iter().all(|server| server.health == Health::Usable);
+            let right = |server: &ServerState| server.health == Health::Usable && !server.open;
+            let all = topology.servers.iter().all(right);
             return if all { Looks::Right } else { Looks::Wrong };
         }
         let silent = memory.primary.as_ref().filter(|(name, _)| {
@@ -318,7 +326,8 @@ impl Control {
     /// trouble waits for.
     fn other_is_wrong(&self, memory: &mut Memory) -> bool {
         let topology = self.topology.load();
-        let wrong = topology.servers.iter().filter(|server| server.health != Health::Usable);
+        let is_wrong = |server: &&ServerState| server.health != Health::Usable || server.open;
+        let wrong = topology.servers.iter().filter(is_wrong);
         let wrong: Vec<(String, bool)> =
             wrong.map(|server| (server.config.name.clone(), server.silent)).collect();
         let other = wrong.iter().any(|one| !memory.troubled.contains(one));
@@ -393,10 +402,12 @@ impl Control {
         let primary = if is_group { self.seen_primary() } else { world.state.primary };
         let primary = primary.filter(|number| world.name(*number) == name);
         let disk = match primary {
-            Some(primary) => stuck::disk(&world, primary).await?,
+            Some(primary) => stuck::look(&world, primary).await?.and_then(|seen| seen.disk),
             None => None,
         };
-        memory.stuck.store(disk.is_some(), Ordering::Relaxed);
+        if disk.is_none() {
+            unstuck(&memory.commits);
+        }
         let (Some(primary), Some(disk)) = (primary, disk) else { return Ok(()) };
         tracing::warn!(primary = name, free = disk.free, size = disk.size, "its disk is full");
         if is_group {
@@ -405,7 +416,7 @@ impl Control {
         } else {
             self.replace(&mut world, memory, Cause::Stuck).await?;
         }
-        memory.stuck.store(false, Ordering::Relaxed);
+        unstuck(&memory.commits);
         Ok(())
     }
 
@@ -420,12 +431,18 @@ impl Control {
             let cause = "failover is switched off, or there is no replica".to_owned();
             return Err(ClusterError::NotMoved { cause });
         }
-        let last_seen = memory.primary.as_ref().and_then(|(_, executed)| executed.as_ref());
-        let last_seen = last_seen.map(ToString::to_string).unwrap_or_default();
+        let last_seen = LastSeen {
+            executed: memory.primary.as_ref().and_then(|(_, executed)| executed.clone()),
+            semi_sync: memory
+                .commits
+                .load()
+                .filter(|seen| Some(seen.node) == world.state.primary)
+                .map(|seen| seen.semi_sync),
+        };
         let traffic = &*self.traffic;
         let moved = failover::fail_over(world, cause, &last_seen, traffic, &Logged);
         let moved = Box::pin(moved).await?;
-        tracing::warn!(from = moved.from, to = moved.to, lost = moved.lost, "failed over");
+        tracing::warn!(%moved, "failed over");
         Ok(())
     }
 
@@ -455,33 +472,37 @@ async fn mend_all(world: &mut World, headless: bool) -> Result<(), ClusterError>
     if headless {
         lead_first(world).await?;
     }
-    let done = provision::reconcile(world, &Logged).await;
-    let deposed = world.state.deposed.map(|number| (number, world.name(number)));
-    let done = match (done, deposed) {
-        (Err(ClusterError::Diverged { node, from, count, set }), Some((number, name)))
-            if node == name =>
-        {
-            tracing::warn!(node, from, count, set, "the old primary gets a new copy of the data");
-            if let Some(primary) = world.state.primary {
-                for path in keep::keep_own(world, number, primary).await? {
-                    tracing::warn!(file = %path.display(), "what only it had is kept there");
-                }
+    let mut done = provision::reconcile(world, &Logged).await;
+    for _ in 0..world.state.deposed.len() {
+        let Err(ClusterError::Diverged { node, from, count, set }) = &done else { break };
+        let mut deposed = world.state.deposed.iter().copied();
+        let Some(number) = deposed.find(|number| world.name(*number) == *node) else { break };
+        tracing::warn!(node, from, count, set, "the old primary gets a new copy of the data");
+        if let Some(primary) = world.state.primary {
+            for path in keep::keep_own(world, number, primary).await? {
+                tracing::warn!(file = %path.display(), "what only it had is kept there");
             }
-            provision::take(world, Step::GiveUpData(number), &Logged).await?;
-            provision::reconcile(world, &Logged).await
         }
-        // Threads that do not run although they were started: by what is wrong with them.
-        (Err(ClusterError::Replication { .. }), _) => {
-            repair::mend_found(world, None, &Logged).await?;
-            provision::reconcile(world, &Logged).await
-        }
-        (done, _) => done,
-    };
+        provision::take(world, Step::GiveUpData(number), &Logged).await?;
+        done = provision::reconcile(world, &Logged).await;
+    }
+    // Threads that do not run although they were started, or stand where a start would not help: by what is wrong.
+    if matches!(done, Err(ClusterError::Replication { .. })) {
+        let found = repair::mend_found(world, None, &Logged).await?;
+        renew::begin(world, &found, &Logged).await?;
+        done = provision::reconcile(world, &Logged).await;
+    }
     done?;
-    if world.state.deposed.take().is_some() {
+    if !world.state.deposed.is_empty() {
+        world.state.deposed.clear();
         world.save().await?;
     }
     Ok(())
+}
+
+/// Nothing is known of a disk that commits wait for.
+fn unstuck(commits: &LastCommits) {
+    commits.rcu(|seen| seen.map(|seen| Commits { disk: None, ..seen }));
 }
 
 /// Lets the node that is written down take writes, where no server does and it answers: the others may take

@@ -28,6 +28,11 @@ pub enum ClusterError {
     )]
     ImageMissing { image: String, cause: String },
 
+    #[error(
+        "the Weir that serves cannot read its configuration again: {cause}. Nothing was changed"
+    )]
+    Unread { cause: String },
+
     #[error("{path}, a place for data, cannot be used: {cause}. {remedy}")]
     Folder { path: PathBuf, cause: String, remedy: String },
 

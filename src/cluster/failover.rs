@@ -8,7 +8,10 @@
 
 mod by_position;
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
 
 use crate::gtid::GtidSet;
 
@@ -17,6 +20,7 @@ use super::error::ClusterError;
 use super::progress::Progress;
 use super::promote;
 use super::server;
+use super::snapshot::rfc3339;
 use super::sql::{self, Client};
 use super::traffic::{Closed, Traffic};
 use super::world::World;
@@ -81,27 +85,65 @@ pub fn decide(candidates: &[Candidate]) -> Decision {
 }
 
 /// A role that a dead primary lost.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedOver {
     pub from: String,
     pub to: String,
-    /// Transactions that sessions had seen of the old primary and that no replica has received.
-    pub lost: u64,
+    /// "2026-11-21T13:44:06Z"
+    pub at: String,
+    /// Transactions that Weir had seen on the old primary and that no replica has received. `None` without GTIDs: then
+    /// nobody knows.
+    pub lost: Option<u64>,
+    /// Whether commits waited for a replica when the primary was last asked; `None` where it never was.
+    pub semi_sync: Option<bool>,
 }
 
-/// Replaces the primary, if it is silent only where the replicas agree that it is dead. `last_seen`: what the probes saw executed
-/// there, as text; what of it no replica has is lost, and said.
+/// What was known of the dead primary while it lived.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct LastSeen {
+    /// What it had executed.
+    pub(super) executed: Option<Arc<GtidSet>>,
+    /// As [`FailedOver::semi_sync`].
+    pub(super) semi_sync: Option<bool>,
+}
+
+impl std::fmt::Display for FailedOver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { from, to, at, .. } = self;
+        write!(f, "{at} {to} took the place of {from}, which was dead; ")?;
+        match self.lost {
+            None => write!(f, "without GTIDs nobody knows whether a transaction was lost")?,
+            Some(0) => write!(f, "no transaction that Weir had seen there was lost")?,
+            Some(1) => write!(f, "1 transaction that Weir had seen there reached no replica")?,
+            Some(lost) => {
+                write!(f, "{lost} transactions that Weir had seen there reached no replica")?;
+            }
+        }
+        match self.semi_sync {
+            Some(true) => Ok(()),
+            Some(false) => write!(
+                f,
+                "; commits there did not wait for a replica's receipt, so one may be lost that nobody else saw"
+            ),
+            None => write!(f, "; whether commits waited for a replica's receipt is not known"),
+        }
+    }
+}
+
+/// Replaces the primary, if it is silent only where the replicas agree that it is dead. What of `last_seen` no replica
+/// has is lost, which is written down and said.
 ///
 /// # Errors
 /// Nobody took its place; each says why.
 pub(super) async fn fail_over(
     world: &mut World,
     cause: Cause,
-    last_seen: &str,
+    last_seen: &LastSeen,
     traffic: &dyn Traffic,
     progress: &dyn Progress,
 ) -> Result<FailedOver, ClusterError> {
     let refuse = |cause: String| ClusterError::NotMoved { cause };
+    let executed = last_seen.executed.as_ref().map(ToString::to_string).unwrap_or_default();
     let Some(old) = world.state.primary else {
         return Err(refuse("it is not written down which node is the primary".to_owned()));
     };
@@ -113,7 +155,7 @@ pub(super) async fn fail_over(
         replicas.iter_mut().for_each(|(candidate, _)| candidate.hears = false);
     }
     check_that_it_is_dead(world, old, &replicas)?;
-    check_that_nothing_is_elsewhere(world, old, last_seen, &replicas, &unasked)?;
+    check_that_nothing_is_elsewhere(world, old, &executed, &replicas, &unasked)?;
     progress.begin(&format!("cut {} off", world.name(old)));
     world.check().await?;
     match victim {
@@ -130,7 +172,9 @@ pub(super) async fn fail_over(
     }
     tracing::debug!(primary = world.name(old), "it is cut off, and nobody receives any more");
     if world.by_position() {
-        return Box::pin(by_position::take_over(world, old, replicas, traffic, progress)).await;
+        let taken =
+            by_position::take_over(world, old, replicas, last_seen.semi_sync, traffic, progress);
+        return Box::pin(taken).await;
     }
     let candidates: Vec<Candidate> = replicas.iter().map(|(seen, _)| seen.clone()).collect();
     let Decision::Promote(new) = decide(&candidates) else {
@@ -147,8 +191,8 @@ pub(super) async fn fail_over(
         return Err(refuse(format!("{name} could not apply {left} transactions that it received")));
     }
     tracing::debug!(node = world.name(new), "it has applied all that it received");
-    let lost = lost(&mut leader, last_seen).await?;
-    world.state.deposed = Some(old);
+    let lost = Some(lost(&mut leader, &executed).await?);
+    let moved = note(world, old, new, lost, last_seen.semi_sync);
     promote::record(world, new).await?;
     let followed = lead(world, new, &mut leader, &mut replicas, None).await?;
     tracing::debug!(node = world.name(new), "it takes writes, and the others follow it");
@@ -157,7 +201,24 @@ pub(super) async fn fail_over(
     for error in followed {
         progress.note(&error.to_string());
     }
-    Ok(FailedOver { from: world.name(old), to: world.name(new), lost })
+    Ok(moved)
+}
+
+/// Into the state, before it is written together with the new primary's name.
+fn note(
+    world: &mut World,
+    old: u32,
+    new: u32,
+    lost: Option<u64>,
+    semi_sync: Option<bool>,
+) -> FailedOver {
+    let at = rfc3339(SystemTime::now());
+    let (from, to) = (world.name(old), world.name(new));
+    let semi_sync = if world.cluster.semi_sync { semi_sync } else { Some(false) };
+    let moved = FailedOver { from, to, at, lost, semi_sync };
+    world.state.depose(old, new);
+    world.state.failed_over = Some(moved.clone());
+    moved
 }
 
 /// An error unless some replica can take over and none hears the primary.

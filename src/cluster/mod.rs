@@ -9,15 +9,15 @@
 //! | `provision`, `replication`, `clone`, `dump` | take the steps |
 //! | `switchover`, `failover`, `promote` | move the primary; `traffic` is what they ask of the proxy, `announced` of other Weirs |
 //! | `group` | where the servers elect the primary themselves: plan, steps, switchover |
-//! | `control` | does what is needed while Weir serves; `stuck` notices a primary that cannot commit |
+//! | `control` | does what is needed while Weir serves; `stuck` asks the primary whether it can commit |
 //! | `keep` | saves what only one server has, before its data is given up |
-//! | `nodes` | removes, replaces, copies anew, restarts one node |
+//! | `nodes` | removes, replaces, copies anew, restarts one node; `drain` lets its reads end first |
 //! | `options` | has mysqld judge its options before it runs with them |
 //! | `folder` | data in folders of the engine's host |
 //! | `world`, `server` | look |
 //! | `examine` | asks for what explains trouble |
 //! | `diagnose`, `lag` | say it in words; pure |
-//! | `repair` | mends |
+//! | `repair`, `renew` | mend; by a copy of the data where nothing else helps |
 //! | `node`, `subnet`, `accounts`, `archive` | what things are made of; pure |
 //! | `docker` | the engine; the only file that names bollard |
 //! | `position` | how far servers have come, with GTIDs or without |
@@ -25,6 +25,7 @@
 //! | `lease` | which of several Weirs may change it |
 //! | `state` | the file with the generated passwords |
 //! | `snapshot` | images of the data, and writable copies of them |
+//! | `wanted` | `[cluster]` of a Weir that serves, read again when a command applies it |
 //! | `view` | what is told to the rest of Weir and to operators |
 
 mod accounts;
@@ -34,6 +35,7 @@ mod clone;
 mod control;
 mod diagnose;
 mod docker;
+mod drain;
 mod dump;
 mod error;
 mod examine;
@@ -51,6 +53,7 @@ mod position;
 mod progress;
 mod promote;
 mod provision;
+mod renew;
 mod repair;
 mod replication;
 mod server;
@@ -64,6 +67,7 @@ mod switchover;
 pub(crate) mod testing;
 mod traffic;
 mod view;
+mod wanted;
 mod world;
 
 use std::collections::BTreeSet;
@@ -88,6 +92,7 @@ pub use state::{State, write_private};
 pub use switchover::{Moved, switchover, switchover_alone};
 pub use traffic::{NoTraffic, Traffic};
 pub use view::{ClusterView, NodeView, ReplicationView};
+pub use wanted::Wanted;
 
 use docker::{Engine, NodeContainer};
 use lease::Right;

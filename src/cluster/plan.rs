@@ -45,7 +45,8 @@ pub enum Step {
     RemoveVolume(u32),
     /// The same of a folder of the host.
     RemoveFolder(u32),
-    /// Write down that the node's data is given up, on an operator's word: from then on it is copied anew.
+    /// Write down that the node's data is given up, on an operator's word or where nothing is lost by that: from then
+    /// on it is copied anew.
     GiveUpData(u32),
     /// Replace what the node has, which is nothing or given up, by a copy of the donor's data.
     Clone {
@@ -70,7 +71,7 @@ pub enum Step {
         node: u32,
         source: u32,
     },
-    /// Start threads that are stopped, and wait for them.
+    /// Start threads that are stopped, and wait for them; refused where they would stop at the same place again.
     StartReplication {
         node: u32,
         source: u32,

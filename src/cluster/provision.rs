@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::archive;
 use super::clone;
 use super::docker::{Container, Engine};
+use super::drain;
 use super::error::ClusterError;
 use super::folder;
 use super::group;
@@ -258,7 +259,10 @@ async fn run(world: &mut World, step: Step, progress: &dyn Progress) -> Result<(
         }
         Step::StartContainer(number) => start_container(world, number, progress).await,
         Step::WaitHealthy(_) | Step::JoinGroup(_) => meanwhile::wait(world, step, progress).await,
-        Step::StopContainer(number) => world.engine.stop(&world.name(number)).await,
+        Step::StopContainer(number) => {
+            let _drained = drain::reads(world, number, progress).await;
+            world.engine.stop(&world.name(number)).await
+        }
         Step::RemoveContainer(number) => remove_container(world, number).await,
         Step::RemoveVolume(number) => {
             snapshot::forget_seeding(world, number).await?;
@@ -282,7 +286,7 @@ async fn run(world: &mut World, step: Step, progress: &dyn Progress) -> Result<(
             replication::follow(world, node, source, progress).await
         }
         Step::StartReplication { node, source } => {
-            replication::start(world, node, source, progress).await
+            replication::start_unless_held(world, node, source, progress).await
         }
         Step::PrepareGroup(number) => group::prepare(world, number).await,
         Step::FoundGroup(number) => group::found(world, number, progress).await,

@@ -90,12 +90,12 @@ async fn repair_in(
 }
 
 /// What is safe, by what was found, on one node or on all: one that resists does not keep the others from being
-/// mended.
+/// mended. What was found before that.
 pub(super) async fn mend_found(
     world: &mut World,
     only: Option<u32>,
     progress: &dyn Progress,
-) -> Result<(), ClusterError> {
+) -> Result<Vec<Finding>, ClusterError> {
     let is_meant = |number: u32| only.is_none_or(|only| only == number);
     let wanted = |step: Step| is_wanted(step) && step.node().is_none_or(is_meant);
     let (facts, silent) = match provision::reconcile_where(world, progress, &wanted).await {
@@ -109,10 +109,14 @@ pub(super) async fn mend_found(
     let found = Box::pin(examine::examine(world, &facts)).await;
     if let Some(primary) = plan::apparent_primary(&facts.seen(), world.state.primary) {
         for number in world.members().await?.into_iter().filter(|number| is_meant(*number)) {
-            mend_threads(world, number, primary, &found.findings, progress).await;
+            let of_node: Vec<&Finding> =
+                found.findings.iter().filter(|it| it.node == world.name(number)).collect();
+            if !is_held(&of_node, only.is_some()) {
+                mend_threads(world, number, primary, &of_node, progress).await;
+            }
         }
     }
-    silent.map_or(Ok(()), Err)
+    silent.map_or(Ok(found.findings), Err)
 }
 
 /// The transaction that `node` stopped at, for a person to judge.
@@ -191,24 +195,30 @@ fn is_wanted(step: Step) -> bool {
     !matches!(step, Step::ConfigureReplica { .. } | Step::StartReplication { .. })
 }
 
+/// Whether its threads are to be left as they are: they would stop at the same place again, or run on with a wrong
+/// identity. A person who names the node may have mended what the applier stopped at.
+fn is_held(of_node: &[&Finding], by_name: bool) -> bool {
+    of_node.iter().any(|finding| match finding.kind {
+        Kind::Purged | Kind::DiskFull => true,
+        Kind::SameUuid => finding.safe == Safe::Nothing,
+        kind => is_of_one_transaction(kind) && finding.safe == Safe::Nothing && !by_name,
+    })
+}
+
+/// The applier could not run one transaction.
+fn is_of_one_transaction(kind: Kind) -> bool {
+    matches!(kind, Kind::DuplicateKey | Kind::MissingRow | Kind::ApplierError)
+}
+
 async fn mend_threads(
     world: &World,
     number: u32,
     primary: u32,
-    findings: &[Finding],
+    of_node: &[&Finding],
     progress: &dyn Progress,
 ) {
     let (name, source) = (world.name(number), world.name(primary));
-    let of_node: Vec<&Finding> = findings.iter().filter(|finding| finding.node == name).collect();
-    // It would stop at the same place again, or run on with a wrong identity.
-    let held = of_node.iter().any(|finding| match finding.kind {
-        Kind::DuplicateKey | Kind::MissingRow | Kind::Purged | Kind::DiskFull => true,
-        Kind::SameUuid | Kind::ApplierError => finding.safe == Safe::Nothing,
-        _ => false,
-    });
-    if held {
-        return;
-    }
+    let has_error = |finding: &&Finding| is_of_one_transaction(finding.kind);
     if of_node.iter().any(|finding| finding.kind == Kind::Credentials) {
         let text = format!("set the passwords of the accounts on {source}");
         attempt(provision::create_accounts(world, primary), &text, progress).await;
@@ -216,7 +226,9 @@ async fn mend_threads(
     if of_node.iter().any(|finding| finding.safe == Safe::Follow) {
         let text = format!("make {name} replicate from {source}");
         attempt(replication::follow(world, number, primary, progress), &text, progress).await;
-    } else if of_node.iter().any(|finding| finding.safe == Safe::StartThreads) {
+    } else if of_node.iter().any(|it| it.safe == Safe::StartThreads)
+        || of_node.iter().any(has_error)
+    {
         let text = format!("start replication on {name} from {source}");
         attempt(replication::start(world, number, primary, progress), &text, progress).await;
     }

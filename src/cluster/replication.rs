@@ -268,6 +268,40 @@ pub(super) async fn start(
     start_threads(world, client, (number, source), progress).await
 }
 
+/// As [`start`], where a start can help: a replica that stands at a transaction which it cannot run, or lacks what its
+/// source has removed, is left as it is.
+///
+/// # Errors
+/// [`ClusterError::Replication`] for such a one.
+pub(super) async fn start_unless_held(
+    world: &World,
+    number: u32,
+    source: u32,
+    progress: &dyn Progress,
+) -> Result<(), ClusterError> {
+    let mut client = world.root_now(number).await?;
+    let status = server::replication(&mut client).await?;
+    client.close().await;
+    match status.filter(server::Replication::is_held) {
+        Some(status) => Err(stopped(world, (number, source), &status)),
+        None => start(world, number, source, progress).await,
+    }
+}
+
+/// Threads that do not run, in words.
+fn stopped(
+    world: &World,
+    (number, source): (u32, u32),
+    status: &server::Replication,
+) -> ClusterError {
+    let state = format!("receiver {}, applier {}", status.receiver, status.applier);
+    let cause = match status.error().as_str() {
+        "" => state,
+        error => format!("{state}: {error}"),
+    };
+    ClusterError::Replication { node: world.name(number), from: world.name(source), cause }
+}
+
 async fn start_threads(
     world: &World,
     mut client: Client,
@@ -275,29 +309,19 @@ async fn start_threads(
     progress: &dyn Progress,
 ) -> Result<(), ClusterError> {
     let doing = "starting replication";
-    let failed = |cause: String| ClusterError::Replication {
-        node: world.name(number),
-        from: world.name(source),
-        cause,
-    };
     let started = Instant::now();
     client.run("START REPLICA", doing).await?;
     loop {
         let Some(status) = server::replication(&mut client).await? else {
-            return Err(failed("its settings were removed meanwhile".to_owned()));
+            let (node, from) = (world.name(number), world.name(source));
+            let cause = "its settings were removed meanwhile".to_owned();
+            return Err(ClusterError::Replication { node, from, cause });
         };
         if status.runs() {
             break;
         }
-        // An applier that stopped has met something that a new attempt will meet again; a receiver may
-        // only be waiting for its source to start.
-        let applier_stopped = status.applier == "No" && !status.error.is_empty();
-        if applier_stopped || started.elapsed() > THREADS_LIMIT {
-            let state = format!("receiver {}, applier {}", status.receiver, status.applier);
-            return Err(failed(match status.error.as_str() {
-                "" => state,
-                error => format!("{state}: {error}"),
-            }));
+        if status.has_failed() || started.elapsed() > THREADS_LIMIT {
+            return Err(stopped(world, (number, source), &status));
         }
         progress.detail(&format!("receiver {}, applier {}", status.receiver, status.applier));
         tokio::time::sleep(THREADS_POLL).await;
@@ -337,9 +361,8 @@ async fn catch_up(
         }
         // What stopped it before may stop it a moment after its start.
         let status = server::replication(client).await?;
-        if let Some(status) = status.filter(|seen| seen.applier == "No" && !seen.error.is_empty()) {
-            let (node, from) = (world.name(number), world.name(source));
-            return Err(ClusterError::Replication { node, from, cause: status.error });
+        if let Some(status) = status.filter(server::Replication::has_failed) {
+            return Err(stopped(world, (number, source), &status));
         }
     }
     progress.note(&format!("{} is still catching up", world.name(number)));

@@ -6,6 +6,7 @@ use mysql_async::Row;
 use tokio::time::Instant;
 
 use super::accounts::{self, Accounts};
+use super::diagnose::{applier_is_held, receiver_is_held};
 use super::error::ClusterError;
 use super::plan::{SemiSync, SemiSyncLimits, ServerSeen, SourceSeen};
 use super::sql::{self, Client};
@@ -16,6 +17,8 @@ const OLDEST: (u32, u32, u32) = (8, 0, 26);
 
 /// After so long a server has started what it starts by itself, seconds.
 const OWN_START_SECONDS: u64 = 5;
+/// MySQL's error number.
+const ACCESS_DENIED: u32 = 1045;
 const OWN_START_POLL: Duration = Duration::from_millis(50);
 
 /// One server as it is.
@@ -43,14 +46,37 @@ pub(super) struct Replication {
     pub receiver: String,
     /// "Yes" or "No".
     pub applier: String,
-    /// The last error of either thread; empty when there is none.
-    pub error: String,
+    /// The receiver's last error, empty when there is none, and its number.
+    pub receiver_error: String,
+    pub receiver_errno: u32,
+    /// The same of the applier, and its number.
+    pub applier_error: String,
+    pub applier_errno: u32,
 }
 
 impl Replication {
     /// Both threads run.
     pub(super) fn runs(&self) -> bool {
         self.receiver == "Yes" && self.applier == "Yes"
+    }
+
+    /// The last error of either thread; empty when there is none.
+    pub(super) fn error(&self) -> String {
+        let errors = [self.receiver_error.as_str(), self.applier_error.as_str()];
+        errors.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ")
+    }
+
+    /// A thread ended by an error, or the source refuses the receiver. One that cannot reach it goes on trying.
+    pub(super) fn has_failed(&self) -> bool {
+        self.receiver_errno == ACCESS_DENIED
+            || (self.applier == "No" && !self.applier_error.is_empty())
+            || (self.receiver == "No" && !self.receiver_error.is_empty())
+    }
+
+    /// A thread stands where a start would end it again at once.
+    pub(super) fn is_held(&self) -> bool {
+        (self.applier == "No" && applier_is_held(self.applier_errno, &self.applier_error))
+            || (self.receiver == "No" && receiver_is_held(&self.receiver_error))
     }
 
     /// Both threads are there, connected or not.
@@ -113,16 +139,15 @@ pub(super) async fn replication(client: &mut Client) -> Result<Option<Replicatio
     let rows = client.rows("SHOW REPLICA STATUS", "asking for the replication status").await?;
     let channel = rows.iter().find(|row| field(row, "Channel_Name").is_empty());
     Ok(channel.map(|row| {
-        let errors = [field(row, "Last_IO_Error"), field(row, "Last_SQL_Error")];
+        let errno = |column| field(row, column).parse().unwrap_or(0);
         Replication {
             source_host: field(row, "Source_Host"),
             receiver: field(row, "Replica_IO_Running"),
             applier: field(row, "Replica_SQL_Running"),
-            error: errors
-                .into_iter()
-                .filter(|text| !text.is_empty())
-                .collect::<Vec<_>>()
-                .join("; "),
+            receiver_error: field(row, "Last_IO_Error"),
+            applier_error: field(row, "Last_SQL_Error"),
+            receiver_errno: errno("Last_IO_Errno"),
+            applier_errno: errno("Last_SQL_Errno"),
         }
     }))
 }

@@ -39,6 +39,7 @@ pub use copies::{CopyView, RunRequest, Started, options_file, remove_expired, ru
 pub(super) use copies::{containers, remove_containers};
 pub use error::SnapshotError;
 pub(super) use seed::{fill as seed, fits, forget as forget_seeding, possible as to_seed};
+pub(super) use time::rfc3339;
 pub use time::time_to_live;
 
 /// One snapshot.
@@ -100,7 +101,7 @@ pub async fn create(
     let facts = Box::pin(world.look()).await?;
     let view = ClusterView::new(&world, &facts);
     let donor = donor::choose(&view.nodes, from)?;
-    let made = Box::pin(take::take(&world, donor, &name, &time::rfc3339(now), progress)).await;
+    let made = Box::pin(take::take(&world, donor, &name, &rfc3339(now), progress)).await;
     let removed = clear_leftovers(&world.engine, &cluster.name, progress).await;
     made?;
     removed?;

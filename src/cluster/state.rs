@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Cluster, Data, Secret};
 
 use super::error::ClusterError;
+use super::failover::FailedOver;
 
 /// How long a command waits for another that changes the same cluster.
 const LOCK_WAIT: Duration = Duration::from_secs(20);
@@ -47,13 +48,17 @@ pub struct State {
     pub replicas: Option<u32>,
     /// How often the role has moved.
     pub epoch: u64,
-    /// A node that lost the role because it was dead: its data is copied anew should it have transactions of its
-    /// own, which no client was promised.
-    pub deposed: Option<u32>,
+    /// Nodes that lost the role because they were dead and were not right since: the data of one is copied anew should it
+    /// have transactions of its own, which no client was promised.
+    pub deposed: Vec<u32>,
     /// `weir cluster down` was said: nobody is to start anything until `up`.
     pub down: bool,
     /// Nodes whose data was given up and is being copied anew; a copy that was cut off is seen by this.
     pub renewing: Vec<u32>,
+    /// When copies of nodes' data were begun without being asked; seconds since 1970, of the last day.
+    pub renewed: BTreeMap<u32, Vec<u64>>,
+    /// The last time that a dead primary was replaced.
+    pub failed_over: Option<FailedOver>,
     /// How often what all Weirs share was written down.
     pub sequence: u64,
     /// Where each node's data is; written down before anything is there. A node that is not here is one of an
@@ -76,7 +81,8 @@ pub(super) struct Record {
     pub epoch: u64,
     pub primary: Option<u32>,
     pub replicas: Option<u32>,
-    pub deposed: Option<u32>,
+    #[serde(default, deserialize_with = "none_one_or_many")]
+    pub deposed: Vec<u32>,
     pub down: bool,
     pub renewing: Vec<u32>,
     pub subnet: Option<String>,
@@ -84,6 +90,10 @@ pub(super) struct Record {
     pub places: BTreeMap<u32, Place>,
     #[serde(default)]
     pub seeding: Vec<u32>,
+    #[serde(default)]
+    pub renewed: BTreeMap<u32, Vec<u64>>,
+    #[serde(default)]
+    pub failed_over: Option<FailedOver>,
 }
 
 /// The file as it is written.
@@ -108,8 +118,8 @@ struct Raw {
     replicas: Option<u32>,
     #[serde(default)]
     epoch: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    deposed: Option<u32>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "none_one_or_many")]
+    deposed: Vec<u32>,
     #[serde(default)]
     down: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -120,10 +130,28 @@ struct Raw {
     places: BTreeMap<u32, Place>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     seeding: Vec<u32>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    renewed: BTreeMap<u32, Vec<u64>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    failed_over: Option<FailedOver>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     group: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     options_right: Vec<String>,
+}
+
+/// Nodes as they are written now, and as an older Weir wrote them: one at most.
+fn none_one_or_many<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<u32>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Nodes {
+        Many(Vec<u32>),
+        One(Option<u32>),
+    }
+    Ok(match Nodes::deserialize(from)? {
+        Nodes::Many(nodes) => nodes,
+        Nodes::One(node) => node.into_iter().collect(),
+    })
 }
 
 /// A place as text.
@@ -154,6 +182,12 @@ fn as_data(places: BTreeMap<u32, Place>) -> BTreeMap<u32, Data> {
 }
 
 impl State {
+    /// Notes that a node takes the role of a dead one.
+    pub(super) fn depose(&mut self, old: u32, new: u32) {
+        self.deposed.retain(|node| ![old, new].contains(node));
+        self.deposed.push(old);
+    }
+
     /// Where the state of a cluster of that name is.
     pub fn path(state_dir: &Path, name: &str) -> PathBuf {
         state_dir.join(format!("cluster-{name}.json"))
@@ -201,12 +235,14 @@ impl State {
             primary: None,
             replicas: None,
             epoch: 0,
-            deposed: None,
+            deposed: Vec::new(),
             down: false,
             renewing: Vec::new(),
             sequence: 0,
             places: BTreeMap::new(),
             seeding: Vec::new(),
+            renewed: BTreeMap::new(),
+            failed_over: None,
             group: if cluster.is_group() { Some(uuid()?) } else { None },
             options_right: Vec::new(),
             incomplete: false,
@@ -229,12 +265,14 @@ impl State {
             primary: self.primary,
             replicas: self.replicas,
             epoch: self.epoch,
-            deposed: self.deposed,
+            deposed: self.deposed.clone(),
             down: self.down,
             renewing: self.renewing.clone(),
             sequence: self.sequence,
             places: as_text(&self.places),
             seeding: self.seeding.clone(),
+            renewed: self.renewed.clone(),
+            failed_over: self.failed_over.clone(),
             group: self.group.clone(),
             options_right: self.options_right.clone(),
         };
@@ -250,12 +288,14 @@ impl State {
             epoch: self.epoch,
             primary: self.primary,
             replicas: self.replicas,
-            deposed: self.deposed,
+            deposed: self.deposed.clone(),
             down: self.down,
             renewing: self.renewing.clone(),
             subnet: self.subnet.clone(),
             places: as_text(&self.places),
             seeding: self.seeding.clone(),
+            renewed: self.renewed.clone(),
+            failed_over: self.failed_over.clone(),
         }
     }
 
@@ -275,11 +315,14 @@ impl State {
             subnet,
             places,
             seeding,
+            renewed,
+            failed_over,
         } = record;
         (self.sequence, self.epoch, self.primary, self.replicas) =
             (sequence, epoch, primary, replicas);
         (self.deposed, self.down, self.renewing, self.subnet) = (deposed, down, renewing, subnet);
         (self.places, self.seeding) = (as_data(places), seeding);
+        (self.renewed, self.failed_over) = (renewed, failed_over);
         true
     }
 
@@ -313,6 +356,8 @@ impl State {
             sequence: raw.sequence,
             places: as_data(raw.places),
             seeding: raw.seeding,
+            renewed: raw.renewed,
+            failed_over: raw.failed_over,
             group: raw.group,
             options_right: raw.options_right,
             incomplete,
@@ -454,6 +499,16 @@ mod tests {
     use super::*;
     use crate::cluster::testing::cluster;
 
+    fn failed_over() -> FailedOver {
+        FailedOver {
+            from: "t-1".to_owned(),
+            to: "t-2".to_owned(),
+            at: "2026-11-27T10:52:03Z".to_owned(),
+            lost: Some(2),
+            semi_sync: Some(false),
+        }
+    }
+
     #[test]
     fn written_and_read_back() {
         let dir = tempfile::tempdir().unwrap();
@@ -465,6 +520,9 @@ mod tests {
         state.down = true;
         state.places = [(1, Data::Container), (2, Data::Folder("/srv".into()))].into();
         state.seeding = vec![3];
+        state.deposed = vec![1, 3];
+        state.renewed = [(2, vec![1_000, 2_000])].into();
+        state.failed_over = Some(failed_over());
         state.save(&state_dir, "t").unwrap();
         let path = State::path(&state_dir, "t");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
@@ -473,7 +531,8 @@ mod tests {
         assert_eq!(again.subnet, state.subnet);
         assert_eq!((again.primary, again.epoch, again.down), (Some(2), 7, true));
         assert_eq!(again.places, state.places);
-        assert_eq!(again.seeding, [3]);
+        assert_eq!((again.seeding, again.deposed), (vec![3], vec![1, 3]));
+        assert_eq!((again.renewed, again.failed_over), (state.renewed, state.failed_over));
         assert_eq!(again.server_id_base, u32::from(cluster("t", 1).port_base));
         assert!(State::load(&state_dir, "other").unwrap().is_none());
         State::remove(&state_dir, "t").unwrap();
@@ -492,6 +551,15 @@ mod tests {
         let state = State::load(dir.path(), "t").unwrap().unwrap();
         let kept = state.completed(dir.path(), "t").unwrap();
         assert_eq!(State::load(dir.path(), "t").unwrap().unwrap().donor, kept.donor);
+    }
+
+    #[test]
+    fn the_one_deposed_node_of_an_older_weir_is_read() {
+        for (text, nodes) in [("null", vec![]), ("3", vec![3]), ("[3, 1]", vec![3, 1])] {
+            let mut record = serde_json::to_value(Record::default()).unwrap();
+            record["deposed"] = serde_json::from_str(text).unwrap();
+            assert_eq!(serde_json::from_value::<Record>(record).unwrap().deposed, nodes, "{text}");
+        }
     }
 
     #[test]
@@ -530,12 +598,14 @@ mod tests {
             epoch: 4,
             primary: Some(3),
             replicas: Some(2),
-            deposed: Some(1),
+            deposed: vec![1],
             down: false,
             renewing: vec![2],
             subnet: Some("172.18.0.0/16".to_owned()),
             places: [(2, Place(Data::Container))].into(),
             seeding: vec![3],
+            renewed: [(2, vec![1_000])].into(),
+            failed_over: Some(failed_over()),
         };
         assert!(state.learn(newer.clone()));
         assert_eq!((state.record(), &state.root), (newer, &root));

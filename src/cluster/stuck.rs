@@ -1,5 +1,5 @@
-//! A primary that answers and cannot commit: its disk is full, and mysqld waits until somebody makes room.
-//! The probes are answered all the while, so nothing else notices.
+//! What a primary that answers says of its commits: that they wait for a replica's receipt, or that they wait for a full
+//! disk, until somebody makes room. The probes are answered all the while, so nothing else notices.
 
 use super::diagnose::{Disk, Limits};
 use super::error::ClusterError;
@@ -8,23 +8,35 @@ use super::world::World;
 
 /// A commit that takes longer, seconds, is reason to ask how full the disk is.
 const COMMIT_SECONDS: u32 = 2;
+const DOING: &str = "asking whether commits wait";
 
-/// The disk that commits on the node wait for; `None` when none waits, or not for the disk.
+/// What was seen of one primary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Commits {
+    pub(super) node: u32,
+    /// The disk that they wait for; `None` when none waits, or not for the disk.
+    pub(super) disk: Option<Disk>,
+    /// Whether they wait for a replica's receipt.
+    pub(super) semi_sync: bool,
+}
+
+/// Asks the node; `None` when it does not answer, which others notice.
 ///
 /// # Errors
-/// The link broke in the middle. A server that does not answer is noticed by others.
-pub(super) async fn disk(world: &World, number: u32) -> Result<Option<Disk>, ClusterError> {
-    let Ok(mut client) = world.root(number).await else { return Ok(None) };
+/// The link broke in the middle.
+pub(super) async fn look(world: &World, node: u32) -> Result<Option<Commits>, ClusterError> {
+    let Ok(mut client) = world.root(node).await else { return Ok(None) };
     // What is written to the binary log waits in this state; a receipt has another.
     let waiting = format!(
         "SELECT COUNT(*) FROM performance_schema.processlist WHERE state = 'waiting for handler commit' AND \
          time >= {COMMIT_SECONDS}"
     );
-    let waiting = client.number(&waiting, "asking whether commits wait").await?;
+    let waiting = client.number(&waiting, DOING).await?;
+    let receipts = "SELECT COUNT(*) FROM performance_schema.global_status WHERE variable_name = \
+                    'Rpl_semi_sync_source_status' AND variable_value = 'ON'";
+    let semi_sync = client.number(receipts, DOING).await? > 0;
     client.close().await;
-    if waiting == 0 {
-        return Ok(None);
-    }
-    let disk = examine::disk(world, number).await;
-    Ok(disk.filter(|disk| disk.free < Limits::default().disk_bytes))
+    let disk = if waiting == 0 { None } else { examine::disk(world, node).await };
+    let disk = disk.filter(|disk| disk.free < Limits::default().disk_bytes);
+    Ok(Some(Commits { node, disk, semi_sync }))
 }

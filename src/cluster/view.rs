@@ -7,6 +7,7 @@ use crate::topology::Role;
 
 use super::accounts;
 use super::docker::Container;
+use super::failover::FailedOver;
 use super::group::Member;
 use super::plan;
 use super::server::{self, Replication, Server};
@@ -32,6 +33,8 @@ pub struct ClusterView {
     pub gateway: Option<std::net::Ipv4Addr>,
     /// What is not as it should be; empty when all is right.
     pub problems: Vec<String>,
+    /// The last time that a dead primary was replaced.
+    pub failed_over: Option<FailedOver>,
 }
 
 /// One node of it.
@@ -108,6 +111,7 @@ impl ClusterView {
             database: world.cluster.database.clone(),
             gateway: world.subnet().map(|subnet| subnet.gateway()),
             problems,
+            failed_over: world.state.failed_over.clone(),
         }
     }
 }
@@ -188,7 +192,7 @@ fn replication_view(replication: &Replication, behind: Option<u64>) -> Replicati
         receiver: replication.receiver.clone(),
         applier: replication.applier.clone(),
         behind,
-        error: replication.error.clone(),
+        error: replication.error(),
         member: None,
     }
 }

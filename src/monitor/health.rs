@@ -85,6 +85,7 @@ enum Trouble {
     Role(Arc<str>),
     Replication(Arc<str>),
     Lagging(Arc<str>),
+    Leaving,
 }
 
 impl Trouble {
@@ -92,6 +93,7 @@ impl Trouble {
         match self {
             Self::None => None,
             Self::NotAsked => Some("not asked yet".into()),
+            Self::Leaving => Some("about to be stopped on purpose".into()),
             Self::Unreachable(words)
             | Self::Role(words)
             | Self::Replication(words)
@@ -261,6 +263,9 @@ impl Board {
         at: Duration,
         probe: &Probe,
     ) -> (Trouble, Option<Duration>) {
+        if probe.leaves.is_some() {
+            return (Trouble::Leaving, None);
+        }
         let since = track.own.as_ref().map(|(since, _)| *since);
         // What a primary that fell silent had at the end is not known: only its word counts.
         let until = self.source().and_then(|source| source.last.as_ref()).map(|(at, _)| *at);
@@ -406,6 +411,8 @@ impl Track {
             autocommit: probe.is_none_or(|probe| probe.autocommit),
             sql_mode: probe.map_or_else(|| "".into(), |probe| Arc::clone(&probe.sql_mode)),
             moves: probe.and_then(|probe| probe.moves),
+            open: self.role == Role::Replica
+                && probe.is_some_and(|probe| probe.super_read_only == Some(false)),
         }
     }
 }
@@ -416,8 +423,8 @@ fn same(a: &[ServerState], b: &[ServerState]) -> bool {
         && a.iter().zip(b).all(|(a, b)| {
             (a.id, a.role, &a.health, &a.executed, a.lag)
                 == (b.id, b.role, &b.health, &b.executed, b.lag)
-                && (&a.version, a.autocommit, &a.sql_mode, a.moves)
-                    == (&b.version, b.autocommit, &b.sql_mode, b.moves)
+                && (&a.version, a.autocommit, &a.sql_mode, a.moves, a.open)
+                    == (&b.version, b.autocommit, &b.sql_mode, b.moves, b.open)
         })
 }
 
@@ -540,6 +547,28 @@ mod tests {
         board.observe(B, secs(5), Err(refused()));
         assert_eq!(words(&mut board, B), "connection refused");
         assert_eq!(roles(&mut board), [Role::Primary, Role::Replica]);
+    }
+
+    #[test]
+    fn a_replica_that_is_about_to_be_stopped_gets_no_reads() {
+        let mut board = pair();
+        board.judge();
+        let leaves = Some(crate::topology::Move(7));
+        board.observe(B, secs(2), Ok(Probe { leaves, ..following('b', 'a', "1-9") }));
+        assert_eq!(words(&mut board, B), "about to be stopped on purpose");
+        board.observe(B, secs(3), Ok(following('b', 'a', "1-9")));
+        assert_eq!(words(&mut board, B), "usable", "it was not stopped after all");
+    }
+
+    #[test]
+    fn a_replica_that_root_may_write_to_is_shown_and_read_from() {
+        let mut board = pair();
+        for (super_read_only, open) in [(None, false), (Some(false), true), (Some(true), false)] {
+            board.observe(B, secs(2), Ok(Probe { super_read_only, ..following('b', 'a', "1-9") }));
+            let verdict = board.judge();
+            assert_eq!(verdict.topology.get(B).map(|server| server.open), Some(open));
+            assert_eq!(words(&mut board, B), "usable");
+        }
     }
 
     #[test]

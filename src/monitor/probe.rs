@@ -104,7 +104,9 @@ impl Link {
     pub async fn ask(&mut self, says: Says) -> Result<Probe, Error> {
         let mut text = self.variables.to_owned();
         if self.managed {
-            text = format!("{text}, IS_USED_LOCK('{}')", signs::MOVES);
+            let used = |sign| format!("IS_USED_LOCK('{sign}')");
+            let (moves, leaves) = (used(signs::MOVES), used(signs::LEAVES));
+            text = format!("{text}, {moves}, {leaves}, @@global.super_read_only");
         }
         let asks_status = match &self.status {
             Status::Ask(status) => {
@@ -154,6 +156,8 @@ impl Link {
             replication,
             group,
             moves: value(8).and_then(number).map(Move),
+            leaves: value(9).and_then(number).map(Move),
+            super_read_only: value(10).and_then(switch),
         }
     }
 

@@ -24,6 +24,10 @@ pub struct Probe {
     pub group: Option<Group>,
     /// A Weir is about to move the primary's role away from it; not asked where servers are not Weir's own.
     pub moves: Option<Move>,
+    /// A Weir is about to stop this replica; not asked there either.
+    pub leaves: Option<Move>,
+    /// `@@global.super_read_only`; not asked where servers are not Weir's own.
+    pub super_read_only: Option<bool>,
 }
 
 /// A server's view of the group that it is, was or may become a member of.

@@ -26,6 +26,12 @@ impl Said {
 }
 
 impl Says {
+    /// The same to a replica that is about to be stopped, by its own last word: the sessions of this process have known
+    /// it since then, and begin nothing there.
+    pub(super) fn heeding(self, leaves: Option<Move>) -> Self {
+        Self { waits: self.waits.or(leaves), ..self }
+    }
+
     /// The statements after which the server knows this, where it knew `before` from the same connection.
     pub(super) fn statements(self, before: Self, connection: u32) -> Vec<String> {
         let waits = |Move(which): Move| format!("'{}{which}.{connection}'", signs::WAITS);
@@ -68,5 +74,8 @@ mod tests {
             assert_eq!(said.join(";"), want, "{before:?} {now:?}");
         }
         assert_eq!(waits(5).to(ServerId(2)), serves.to(ServerId(2)));
+        let leaves = serves.to(ServerId(2)).heeding(Some(Move(5)));
+        assert_eq!(leaves, waits(5).to(ServerId(1)));
+        assert_eq!(leaves.heeding(None), leaves);
     }
 }

@@ -56,6 +56,8 @@ pub(crate) fn writable(name: char, executed: &str) -> Probe {
         replication: Replication::Channels(Vec::new()),
         group: None,
         moves: None,
+        leaves: None,
+        super_read_only: None,
     }
 }
 

@@ -51,11 +51,12 @@ impl Watch {
     }
 
     async fn watch(&self) {
-        let mut link = None;
+        let (mut link, mut leaves) = (None, None);
         loop {
-            let says = self.said.borrow().to(self.id);
+            let says = self.said.borrow().to(self.id).heeding(leaves);
             let outcome = probe(&mut link, &self.server, &self.monitor, says).await;
             let refused = outcome.as_ref().is_err_and(|failure| failure.login);
+            leaves = outcome.as_ref().ok().and_then(|probe| probe.leaves);
             let report = Report { id: self.id, at: self.started.elapsed(), outcome };
             if self.reports.send(report).await.is_err() {
                 return;

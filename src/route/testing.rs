@@ -48,6 +48,7 @@ pub(crate) fn server(id: u32, role: Role, executed: &str) -> ServerState {
         autocommit: true,
         sql_mode: "".into(),
         moves: None,
+        open: false,
     }
 }
 

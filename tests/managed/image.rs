@@ -9,7 +9,7 @@ use std::time::Duration;
 use mysql_async::prelude::Queryable as _;
 use weir::cluster::{self, Silent};
 
-use crate::docker::docker;
+use crate::docker::{base_image, docker};
 use crate::managed::Fixture;
 use crate::stage::Stage;
 use crate::wait::until_or_show;
@@ -24,8 +24,7 @@ struct Image(String);
 impl Image {
     /// Of Weir's, with files changed, and without those that are `removed`; one of a name in a run.
     fn made(name: &str, files: &[(&str, &str)], removed: &[&str]) -> Self {
-        let base =
-            std::env::var("WEIR_MYSQL_IMAGE").unwrap_or_else(|_| "weir-mysql:9.7".to_owned());
+        let base = base_image();
         let tag = format!("weirtest-image/{name}:{}", std::process::id());
         let container = format!("weirtest{}-{name}.image", std::process::id());
         let remove = format!("rm -f {}", removed.join(" "));
@@ -167,7 +166,7 @@ async fn what_only_a_dead_primary_had_is_kept_without_mysqlbinlog() {
     files.sort();
     assert_eq!(files.len(), 2, "{files:?}");
     let dir = format!("{}:/kept:ro", stage.path("state").display());
-    let weirs = std::env::var("WEIR_MYSQL_IMAGE").unwrap_or_else(|_| "weir-mysql:9.7".to_owned());
+    let weirs = base_image();
     let rows = ["nobody else has this", "nor this"];
     for (file, row) in files.iter().zip(rows) {
         let file = format!("/kept/{}", file.file_name().unwrap().to_str().unwrap());

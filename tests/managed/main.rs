@@ -39,6 +39,8 @@ mod flow;
 mod managed;
 #[path = "../support/ports.rs"]
 mod ports;
+#[path = "../support/readers.rs"]
+mod readers;
 #[path = "../support/recorder.rs"]
 mod recorder;
 #[path = "../support/roles.rs"]
@@ -47,6 +49,8 @@ mod roles;
 mod small_disk;
 #[path = "../support/stage.rs"]
 mod stage;
+#[path = "../support/sysbench.rs"]
+mod sysbench;
 #[path = "../support/wait.rs"]
 mod wait;
 #[path = "../support/writers.rs"]

@@ -1,7 +1,7 @@
 //! The primary moves, on request and because it died, while clients write through a Weir that serves.
 //!
 //! Needs an engine and the image (`make test` sees to both). What was acknowledged to a writer must be there
-//! once, on every server, at the end. Figures of every fault go to `target/faults.md`.
+//! once, on every server, at the end. Figures of every fault go to `target/tmp/faults.md`.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -12,8 +12,10 @@ use std::time::Duration;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 
-use crate::docker::docker;
+use crate::docker::{base_image, docker};
+use crate::readers::Readers;
 use crate::stage::Stage;
+use crate::sysbench::Sysbench;
 use crate::wait::{until, until_or_show};
 use crate::writers::{RECOVERY_LIMIT, WRITERS, Writers};
 
@@ -21,13 +23,15 @@ use crate::writers::{RECOVERY_LIMIT, WRITERS, Writers};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_primary_moves() {
     let mut stage = Stage::new("move", "failover_seconds = 3\n");
-    Box::pin(ten_switchovers_cost_no_client_an_error(&stage)).await;
+    // The servers run from it to the end.
+    let _image = Box::pin(ten_switchovers_cost_no_client_an_error(&stage)).await;
     Box::pin(a_primary_that_dies_is_replaced_and_nothing_acknowledged_is_lost(&mut stage)).await;
 }
 
-/// Ten times in a row, under load, and no client sees an error.
-async fn ten_switchovers_cost_no_client_an_error(stage: &Stage) {
+/// Ten times in a row, under load, and no client sees an error; sysbench's 64 connections among them.
+async fn ten_switchovers_cost_no_client_an_error(stage: &Stage) -> Tag {
     let writers = Writers::start(stage).await;
+    let sysbench = Sysbench::start(stage).await;
     let mut held = Vec::new();
     let mut before = stage.primary();
     for _ in 0..10 {
@@ -39,11 +43,13 @@ async fn ten_switchovers_cost_no_client_an_error(stage: &Stage) {
         writers.goes_on().await;
     }
     assert_eq!(writers.errors(), Vec::<String>::new(), "{}", stage.log());
+    sysbench.finish(stage);
     // To a named one, and not to what is no replica.
     let refused = stage.command(&["cluster", "switchover", &before]).output().unwrap();
     assert!(!refused.status.success());
     assert!(String::from_utf8_lossy(&refused.stderr).contains("is the primary"));
     grow_and_shrink(stage).await;
+    let image = restart_one_by_one(stage).await;
     assert_eq!(writers.errors(), Vec::<String>::new(), "{}", stage.log());
     let acknowledged = writers.finish().await;
     stage.whole().await;
@@ -51,6 +57,7 @@ async fn ten_switchovers_cost_no_client_an_error(stage: &Stage) {
     drop_written(stage).await;
     held.sort_unstable();
     report(&format!("| switchover, ten in a row | no errors | writes held for {held:?} ms |"));
+    image
 }
 
 /// The Weir that serves reads from a node that was added meanwhile, and does without one that was removed.
@@ -78,6 +85,44 @@ async fn grow_and_shrink(stage: &Stage) {
     // Time enough for a control task with an older configuration to make it anew.
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(stage.view().unwrap().nodes.len(), 3, "{}", stage.log());
+}
+
+/// Another image and another option, node by node: neither writers nor readers notice.
+async fn restart_one_by_one(stage: &Stage) -> Tag {
+    let readers = Readers::start(stage);
+    let next = Tag::of(&base_image(), &format!("{}:next", stage.name));
+    let text = std::fs::read_to_string(stage.path("proxy.toml")).unwrap();
+    let newer =
+        text.replace(&format!("image = {:?}", base_image()), &format!("image = {:?}", next.0));
+    assert_ne!(newer, text);
+    let newer = format!("{newer}[cluster.options]\nmax_connections = 77\n");
+    std::fs::write(stage.path("proxy.toml"), newer).unwrap();
+    stage.weir(&["cluster", "restart", "--all"]);
+    readers.finish(stage).await;
+    for node in stage.view().unwrap().nodes {
+        let is = docker(&["inspect", "--format", "{{.Config.Image}}", &node.name]);
+        assert_eq!(is, next.0, "{}", node.name);
+        let mut root = stage.root(&node.name).await;
+        let most: Option<u32> = root.query_first("SELECT @@max_connections").await.unwrap();
+        assert_eq!(most, Some(77), "{}", node.name);
+    }
+    next
+}
+
+/// Another name of an image, which goes when this ends; of one that is in use the name alone.
+struct Tag(String);
+
+impl Tag {
+    fn of(image: &str, name: &str) -> Self {
+        docker(&["tag", image, name]);
+        Self(name.to_owned())
+    }
+}
+
+impl Drop for Tag {
+    fn drop(&mut self) {
+        let _ = Command::new("docker").args(["rmi", "--force", "--no-prune", &self.0]).output();
+    }
 }
 
 /// A primary that dies comes back, or another takes its place; what was acknowledged stays.

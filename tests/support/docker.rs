@@ -32,6 +32,11 @@ pub(crate) fn docker(arguments: &[&str]) -> String {
     text
 }
 
+/// What the tests' servers are made of.
+pub(crate) fn base_image() -> String {
+    std::env::var("WEIR_MYSQL_IMAGE").unwrap_or_else(|_| "weir-mysql:9.7".to_owned())
+}
+
 /// Where the engine of this host listens: at what `DOCKER_HOST` says, when that is a socket.
 pub(crate) fn engine_socket() -> PathBuf {
     let named = std::env::var("DOCKER_HOST").unwrap_or_default();

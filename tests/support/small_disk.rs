@@ -2,11 +2,10 @@
 
 use std::process::Command;
 
-use super::docker::docker;
+use super::docker::{base_image, docker};
 
 /// What a server needs from the start is about 200 MiB.
 const SIZE: &str = "640m";
-const IMAGE: &str = "weir-mysql:9.7";
 
 /// The node's volume is a tmpfs. What is in one is gone when nobody has it mounted, so a container of its own holds it;
 /// this must be dropped before the cluster is destroyed.
@@ -30,7 +29,7 @@ impl SmallDisk {
         }
         create.push(&disk.node);
         docker(&create);
-        let image = std::env::var("WEIR_MYSQL_IMAGE").unwrap_or_else(|_| IMAGE.to_owned());
+        let image = base_image();
         let mount = format!("{}:/held", disk.node);
         let mut hold = vec!["run", "--detach", "--name", &disk.holder, "--network", "none"];
         hold.extend(["--volume", &mount, "--entrypoint", "sleep", &image, "infinity"]);

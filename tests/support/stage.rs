@@ -16,6 +16,7 @@ use weir::config::Config;
 use weir::topology::Role;
 
 use super::autopsy::autopsy;
+use super::docker::base_image;
 use super::ports::free_ports;
 use super::wait::{until, until_or_show};
 
@@ -56,7 +57,8 @@ impl Stage {
         let base = port + 1;
         let text = format!(
             "[proxy]\nlisten = \"127.0.0.1:{port}\"\nstate_dir = \"state\"\n\
-             [cluster]\nname = \"{name}\"\nport_base = {base}\nmemory_mb = 64\n{settings}"
+             [cluster]\nname = \"{name}\"\nimage = \"{}\"\nport_base = {base}\nmemory_mb = 64\n{settings}",
+            base_image()
         );
         Self::with_file(name, port, &text)
     }
@@ -96,6 +98,8 @@ impl Stage {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
         command.args(arguments).arg("--config").arg(self.path("proxy.toml"));
+        // It would go before what the file says.
+        command.env_remove("WEIR_MYSQL_IMAGE");
         command
     }
 
@@ -168,7 +172,7 @@ impl Stage {
 
     /// How the cluster is, as the library sees it: without what costs a program in every container.
     pub(crate) fn view(&self) -> Result<ClusterView, ClusterError> {
-        let env = |name: &str| std::env::var(name).ok();
+        let env = |name: &str| std::env::var(name).ok().filter(|_| name != "WEIR_MYSQL_IMAGE");
         let cluster = Config::load(&self.path("proxy.toml"), &env).unwrap().cluster.unwrap();
         let dir = self.path("state");
         // Callers are within a runtime already.
@@ -275,7 +279,7 @@ impl Stage {
         all
     }
 
-    /// Every acknowledged row is on every server, and all servers have the same.
+    /// Every acknowledged row is on every server, and all servers have the same, in every table.
     pub(crate) async fn check_rows(&self, acknowledged: &[u64]) {
         let servers = self.rows().await;
         for (name, rows) in &servers {
@@ -284,6 +288,23 @@ impl Stage {
             assert!(missing.is_empty(), "{name} lacks {missing:?}\n{}", self.log());
             assert_eq!(rows, &servers[0].1, "{name} differs from {}\n{}", servers[0].0, self.log());
         }
+        let mut sums = Vec::new();
+        for (name, _) in &servers {
+            sums.push((name, self.checksums(name).await));
+        }
+        for (name, of_tables) in &sums {
+            assert_eq!(of_tables, &sums[0].1, "{name} differs from {}", sums[0].0);
+        }
+    }
+
+    /// CHECKSUM TABLE of all tables of the application, as that server has them.
+    async fn checksums(&self, node: &str) -> Vec<(String, Option<u64>)> {
+        let mut root = self.root(node).await;
+        let tables = "SELECT CONCAT('app.`', table_name, '`') FROM information_schema.tables WHERE \
+                      table_schema = 'app' ORDER BY 1";
+        let tables: Vec<String> = root.query(tables).await.unwrap();
+        assert!(!tables.is_empty(), "{node} has no tables");
+        root.query(format!("CHECKSUM TABLE {}", tables.join(", "))).await.unwrap()
     }
 }
 

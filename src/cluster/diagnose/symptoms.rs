@@ -17,6 +17,8 @@ pub(crate) struct Symptoms {
     pub disk: Option<Disk>,
     /// Why the server lets nobody in, while its container runs.
     pub refusal: Option<String>,
+    /// Copies of its data that were begun in the last day without being asked.
+    pub copies: usize,
     pub server: Option<ServerSymptoms>,
 }
 

@@ -316,6 +316,13 @@ fn positions() {
     let gone = with_io_error("No", 13_114, &gone);
     let words = ["2 transactions", "binlog.000003", &format!("{A}:18"), "1236"];
     check(gone.clone(), Kind::Purged, Safe::Reclone, &words);
+    // It had copies enough, and lacks history again.
+    let mut again = gone.clone();
+    again.copies = 2;
+    assert_eq!(of(again.clone())[0].safe, Safe::Reclone);
+    again.copies = 3;
+    assert_eq!(of(again.clone())[0].safe, Safe::Nothing);
+    assert!(of(again)[0].remedy.contains("3 times within a day"));
     // With transactions of its own a copy of the primary's data would lose something.
     let mut own = gone;
     own.server.as_mut().unwrap().executed = set(&format!("{A}:1-17,{B}:1"));
@@ -360,6 +367,13 @@ fn appliers() {
     let at = format!("transaction {A}:18, with 2 transactions behind it");
     let words = ["'10' of key PRIMARY in app.t", at.as_str(), "1062"];
     check(duplicate.clone(), Kind::DuplicateKey, Safe::Nothing, &words);
+    // Another worker waits with the one before it.
+    let mut second = duplicate.clone();
+    let status = second.server.as_mut().unwrap().replica.as_mut().unwrap();
+    let message = &mut status.worker.as_mut().unwrap().message;
+    *message = message.replace(&format!("{A}:18"), &format!("{A}:19"));
+    let at_second = format!("transaction {A}:19, with 1 transaction behind it");
+    check(second, Kind::DuplicateKey, Safe::Nothing, &[&at_second]);
     duplicate.server.as_mut().unwrap().replica.as_mut().unwrap().rows =
         Some(Rows { on_primary: None, here: Some("(id=10, v=mine)".to_owned()) });
     let words = ["t-1 has no such row", "t-2 has (id=10, v=mine)"];
@@ -377,6 +391,8 @@ fn appliers() {
             "Relay log read failure: Could not parse relay log event entry.".to_owned();
     });
     check(damaged, Kind::RelayLogDamaged, Safe::Follow, &["Relay log read failure", "13121"]);
+    let locked = with_worker_error(1205, "Lock wait timeout exceeded; try restarting transaction");
+    check(locked, Kind::ApplierError, Safe::StartThreads, &["waited too long for locks", "1205"]);
     let other = with_worker_error(1146, "Error executing row event: 'Table 'app.x' doesn't exist'");
     check(other, Kind::ApplierError, Safe::Nothing, &["'app.x' doesn't exist", "1146", &at]);
 }

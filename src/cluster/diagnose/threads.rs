@@ -2,6 +2,7 @@
 
 use crate::gtid::GtidSet;
 
+use super::super::renew;
 use super::container::repair;
 use super::data::other_uuid;
 use super::texts;
@@ -17,6 +18,23 @@ const NO_CONNECTION: [u32; 6] = [2002, 2003, 2005, 2006, 2013, 2055];
 const RELAY_LOG_DAMAGED: [u32; 3] = [1594, 13_121, 13_122];
 const DUPLICATE_KEY: [u32; 2] = [1062, 1586];
 const MISSING_ROW: [u32; 1] = [1032];
+/// A transaction that met another's locks, more often than the server tries by itself.
+const PASSING: [u32; 2] = [1205, 1213];
+/// Of the source's words when it cannot send what is asked for.
+const PURGED: &str = "purged required binary logs";
+
+/// Whether an applier that stopped by this error would stop there again: somebody has to change something first.
+pub(in crate::cluster) fn applier_is_held(errno: u32, message: &str) -> bool {
+    errno != 0
+        && !PASSING.contains(&errno)
+        && !RELAY_LOG_DAMAGED.contains(&errno)
+        && !texts::is_disk_full(errno, message)
+}
+
+/// The same of a receiver.
+pub(in crate::cluster) fn receiver_is_held(message: &str) -> bool {
+    message.contains(PURGED)
+}
 
 /// What is said of one replica.
 struct View<'a> {
@@ -154,7 +172,7 @@ impl View<'_> {
     fn position(&self) -> Found {
         let (name, source) = (&self.node.name, &self.status.source_host);
         let error = self.status.io_error.as_str();
-        if error.contains("purged required binary logs") {
+        if receiver_is_held(error) {
             return self.purged();
         }
         if error.contains("same server_uuid") || error.contains("same server_id") {
@@ -212,7 +230,27 @@ impl View<'_> {
             .unwrap_or_default();
         let own =
             there.map_or_else(GtidSet::new, |there| self.server.executed.subtract(&there.executed));
-        let safe = if own.is_empty() { Safe::Reclone } else { Safe::Nothing };
+        let (safe, remedy) = match (own.is_empty(), self.node.copies) {
+            (false, _) => (
+                Safe::Nothing,
+                format!("`weir cluster repair {name} --reclone` copies the data anew"),
+            ),
+            (true, copies) if copies < renew::MOST => (
+                Safe::Reclone,
+                format!(
+                    "a Weir that serves copies the data anew by itself; `weir cluster repair {name} --reclone` \
+                     does so now"
+                ),
+            ),
+            (true, copies) => (
+                Safe::Nothing,
+                format!(
+                    "its data was copied anew {copies} times within a day, so Weir leaves it: have {source} keep \
+                     its binary logs for longer (binlog_expire_logs_seconds), then `weir cluster repair {name} \
+                     --reclone`"
+                ),
+            ),
+        };
         (
             Kind::Purged,
             format!(
@@ -220,7 +258,7 @@ impl View<'_> {
                 count(missing.count(), "transaction"),
                 texts::first(&missing),
             ),
-            format!("`weir cluster repair {name} --reclone` copies the data anew"),
+            remedy,
             safe,
         )
     }
@@ -265,6 +303,16 @@ impl View<'_> {
                     texts::essence(message)
                 ),
                 format!("make room, then `weir cluster repair {name}`"),
+                Safe::StartThreads,
+            ),
+            errno if PASSING.contains(&errno) => (
+                Kind::ApplierError,
+                format!(
+                    "the applier of {name} waited too long for locks{}: {} ({errno})",
+                    self.at_transaction(message),
+                    texts::essence(message)
+                ),
+                repair(name, "starts it again"),
                 Safe::StartThreads,
             ),
             errno => (
@@ -331,8 +379,10 @@ impl View<'_> {
         else {
             return String::new();
         };
-        let waiting =
-            self.status.retrieved.subtract(&self.server.executed).count().saturating_sub(1);
+        let mut until = self.server.executed.clone();
+        // Those before it that wait with it are not behind it. What cannot be read as a GTID counts as all there is.
+        let _ = until.insert_text(up_to(&transaction).as_bytes());
+        let waiting = self.status.retrieved.subtract(&until).count();
         format!(" at transaction {transaction}, with {} behind it", count(waiting, "transaction"))
     }
 
@@ -349,6 +399,14 @@ impl View<'_> {
             self.node.name,
             row(&rows.here)
         )
+    }
+}
+
+/// "uuid:1-15" of "uuid:15"
+fn up_to(transaction: &str) -> String {
+    match transaction.rsplit_once(':') {
+        Some((source, number)) => format!("{source}:1-{number}"),
+        None => transaction.to_owned(),
     }
 }
 

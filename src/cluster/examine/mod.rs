@@ -4,7 +4,7 @@
 mod following;
 mod server;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::future;
 
@@ -18,6 +18,7 @@ use super::group::{self, Member};
 use super::lag::{self, Lag, LagFacts};
 use super::node::data_dir;
 use super::plan;
+use super::renew;
 use super::sql::{Client, NoLogin};
 use super::world::{Facts, NodeFacts, World};
 use following::Way;
@@ -179,6 +180,7 @@ fn engine_symptoms(world: &World, node: &NodeFacts) -> Symptoms {
         name: world.name(node.number),
         volume: node.volume,
         place: world.place_text(node.number),
+        copies: renew::recent(&world.state, node.number, SystemTime::now()),
         container,
         ..Symptoms::default()
     }

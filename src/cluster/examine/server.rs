@@ -103,13 +103,15 @@ async fn replica(client: &mut Client) -> Result<Option<ReplicaStatus>, ClusterEr
     }))
 }
 
-/// The first worker that stopped by an error: the coordinator's own message does not say what it was.
+/// The worker whose error is the first in the order of commits: the coordinator's own message does not say what it was,
+/// and another, with a later transaction, may have met one sooner.
 pub(super) async fn worker_error(client: &mut Client) -> Result<Option<WorkerError>, ClusterError> {
     let rows = client
         .rows(
             "SELECT last_error_number, last_error_message, applying_transaction FROM \
              performance_schema.replication_applier_status_by_worker WHERE channel_name = '' AND \
-             last_error_number <> 0 ORDER BY last_error_timestamp, worker_id LIMIT 1",
+             last_error_number <> 0 ORDER BY applying_transaction_immediate_commit_timestamp, \
+             CAST(SUBSTRING_INDEX(applying_transaction, ':', -1) AS UNSIGNED), worker_id LIMIT 1",
             DOING,
         )
         .await?;

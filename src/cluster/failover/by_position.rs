@@ -11,7 +11,7 @@ use super::super::promote;
 use super::super::sql::Client;
 use super::super::traffic::Traffic;
 use super::super::world::World;
-use super::{Candidate, DRAIN_LIMIT, FailedOver, lead};
+use super::{Candidate, DRAIN_LIMIT, FailedOver, lead, note};
 
 /// A replica after it has executed what it could of what it received.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +56,7 @@ pub(super) async fn take_over(
     world: &mut World,
     old: u32,
     mut replicas: Vec<(Candidate, Client)>,
+    semi_sync: Option<bool>,
     traffic: &dyn Traffic,
     progress: &dyn Progress,
 ) -> Result<FailedOver, ClusterError> {
@@ -82,7 +83,7 @@ pub(super) async fn take_over(
     let (mut following, others): (Vec<_>, Vec<_>) =
         replicas.into_iter().partition(|(seen, _)| same.contains(&seen.node));
     progress.begin(&format!("make {} the primary", world.name(new)));
-    world.state.deposed = Some(old);
+    let moved = note(world, old, new, None, semi_sync);
     promote::record(world, new).await?;
     // Nothing is written to its log before it is opened.
     let begin = position::own(&mut leader).await?;
@@ -100,7 +101,7 @@ pub(super) async fn take_over(
         "without GTIDs it is not known whether {} had transactions that no replica received; its volume is kept",
         world.name(old)
     ));
-    Ok(FailedOver { from: world.name(old), to: world.name(new), lost: 0 })
+    Ok(moved)
 }
 
 /// Lets a replica execute all it can and stops its applier; where it stands then.

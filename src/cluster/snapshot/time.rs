@@ -7,7 +7,7 @@ const SECONDS_A_DAY: u64 = 86_400;
 const MAX_TTL: Duration = Duration::from_secs(10 * 365 * SECONDS_A_DAY);
 
 /// "2026-11-21T13:44:06Z"
-pub(super) fn rfc3339(time: SystemTime) -> String {
+pub(in crate::cluster) fn rfc3339(time: SystemTime) -> String {
     let ([year, month, day], [hour, minute, second]) = parts(time);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }

@@ -1,18 +1,21 @@
 //! What is done to a cluster that works, and how it has to end.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable as _;
 
 use super::ground::Ground;
 use crate::docker::docker;
-use crate::wait::until;
+use crate::wait::{until, until_or_show};
 use crate::writers::{RECOVERY_LIMIT, WRITERS, Writers};
 
 /// How long a trouble may take to be named.
 const NAMED_LIMIT: Duration = Duration::from_secs(60);
 /// How long Weir may take to come to the step that it is killed at.
 const TRAP_LIMIT: Duration = Duration::from_secs(60);
+/// How long data that differs is watched before a person decides; Weir looks at it several times.
+const HELD_FOR: Duration = Duration::from_secs(4);
 /// How long the applier stands still before its relay log is damaged.
 const UNREAD_FOR: Duration = Duration::from_millis(400);
 /// How long it may take until it has met the damage.
@@ -47,6 +50,7 @@ pub(crate) const FAILOVER: [&str; 7] = [
 pub(crate) enum Fault {
     PrimaryKilled,
     PrimaryFrozen,
+    PrimaryStopped,
     PrimaryCutOff,
     PrimaryRemoved,
     PrimaryDiskFull,
@@ -56,6 +60,12 @@ pub(crate) enum Fault {
     ReplicaWiped,
     ReplicaRelayLogDamaged,
     ReplicaDiskFull,
+    ReplicaWritable,
+    ReplicaPassword,
+    ReplicaPurged,
+    ReplicaDuplicateKey,
+    ReplicaMissingRow,
+    ReplicaErrant,
     EngineRestarted,
     WeirKilled,
     /// In a switchover, at a step.
@@ -67,9 +77,10 @@ pub(crate) enum Fault {
 use Fault::*;
 
 /// Without those of [`SWITCHOVER`] and [`FAILOVER`].
-pub(crate) const PLAIN: [Fault; 13] = [
+pub(crate) const PLAIN: [Fault; 20] = [
     PrimaryKilled,
     PrimaryFrozen,
+    PrimaryStopped,
     PrimaryCutOff,
     PrimaryRemoved,
     PrimaryDiskFull,
@@ -79,6 +90,12 @@ pub(crate) const PLAIN: [Fault; 13] = [
     ReplicaWiped,
     ReplicaRelayLogDamaged,
     ReplicaDiskFull,
+    ReplicaWritable,
+    ReplicaPassword,
+    ReplicaPurged,
+    ReplicaDuplicateKey,
+    ReplicaMissingRow,
+    ReplicaErrant,
     EngineRestarted,
     WeirKilled,
 ];
@@ -103,6 +120,7 @@ impl Fault {
         let words = match self {
             PrimaryKilled => "primary: container killed",
             PrimaryFrozen => "primary: container frozen",
+            PrimaryStopped => "primary: mysqld stopped (SIGSTOP)",
             PrimaryCutOff => "primary: cut off from the network",
             PrimaryRemoved => "primary: container removed",
             PrimaryDiskFull => "primary: disk full",
@@ -112,6 +130,12 @@ impl Fault {
             ReplicaWiped => "replica: container and volume removed",
             ReplicaRelayLogDamaged => "replica: relay log damaged",
             ReplicaDiskFull => "replica: disk full",
+            ReplicaWritable => "replica: made writable",
+            ReplicaPassword => "replica: wrong replication password",
+            ReplicaPurged => "replica: history purged (1236)",
+            ReplicaDuplicateKey => "replica: conflicting row (1062), copied anew by a person",
+            ReplicaMissingRow => "replica: missing row (1032), copied anew by a person",
+            ReplicaErrant => "replica: errant transaction, copied anew by a person",
             EngineRestarted => "engine restarted, with all containers",
             WeirKilled => "Weir killed and started again",
             WeirKilledMoving(step) => return format!("Weir killed in a switchover: \"{step}\""),
@@ -125,14 +149,24 @@ impl Fault {
         self.prepare(ground);
         let writers = Writers::start(&ground.stage).await;
         let before = ground.stage.primary();
-        let started = Instant::now();
+        let copies = copies(ground, &ground.replica()).len();
+        let mut started = Instant::now();
         self.inject(ground, &before).await;
+        if self == ReplicaPurged {
+            // It takes several attempts, which are no fault yet.
+            started = Instant::now();
+        }
         writers.goes_on().await;
         let writes = started.elapsed();
         let mut since = started;
         if let Some(node) = self.full(ground, &before) {
             named(ground, &format!("the disk of {node} ")).await;
             ground.disk.make_room();
+            since = Instant::now();
+        }
+        self.mended(ground, copies).await;
+        if let Some((node, words)) = self.is_for_a_person(ground) {
+            decide(ground, &node, words).await;
             since = Instant::now();
         }
         let errors = writers.errors();
@@ -145,6 +179,7 @@ impl Fault {
         ground.stage.check_rows(&acknowledged).await;
         let mut conn = ground.stage.through_weir().await;
         conn.query_drop("TRUNCATE TABLE written").await.unwrap();
+        conn.query_drop("DROP TABLE IF EXISTS conflict").await.unwrap();
         conn.disconnect().await.unwrap();
         let moved = ground.stage.primary() != before;
         let outcome = Outcome { fault: self, moved, errors: errors.len(), writes, whole };
@@ -184,6 +219,10 @@ impl Fault {
         match self {
             PrimaryKilled => drop(docker(&["kill", primary])),
             PrimaryFrozen => drop(docker(&["pause", primary])),
+            PrimaryStopped => {
+                let pid = docker(&["inspect", "--format", "{{.State.Pid}}", primary]);
+                assert!(Command::new("kill").args(["-STOP", &pid]).status().unwrap().success());
+            }
             PrimaryCutOff => {
                 docker(&["network", "disconnect", &ground.stage.name, primary]);
             }
@@ -200,6 +239,20 @@ impl Fault {
                 docker(&["volume", "rm", &replica]);
             }
             ReplicaRelayLogDamaged => damage_relay_log(ground).await,
+            ReplicaWritable => {
+                let open =
+                    ["super_read_only", "read_only"].map(|it| format!("SET GLOBAL {it} = OFF"));
+                ground.run(&ground.replica(), &open.each_ref().map(String::as_str)).await;
+            }
+            ReplicaPassword => {
+                let wrong = "CHANGE REPLICATION SOURCE TO SOURCE_PASSWORD = 'wrong'";
+                let statements = ["STOP REPLICA IO_THREAD", wrong, "START REPLICA IO_THREAD"];
+                ground.run(&ground.replica(), &statements).await;
+            }
+            ReplicaPurged => purge(ground, primary).await,
+            ReplicaDuplicateKey | ReplicaMissingRow | ReplicaErrant => {
+                self.diverge(ground, primary).await;
+            }
             EngineRestarted => restart_engine(ground, primary).await,
             WeirKilled => {
                 ground.stage.kill_weir();
@@ -219,6 +272,143 @@ impl Fault {
             }
         }
     }
+}
+
+impl Fault {
+    /// The replica's data differs from then on. Weir names it, keeps reads from there, and starts nothing.
+    async fn diverge(self, ground: &Ground, primary: &str) {
+        let replica = ground.replica();
+        let make = "CREATE TABLE app.conflict (id INT PRIMARY KEY, v INT NOT NULL)";
+        ground.run(primary, &[make, "INSERT INTO app.conflict VALUES (1, 0)"]).await;
+        ground.caught_up(primary, &replica).await;
+        let open = "SET GLOBAL super_read_only = OFF";
+        let (unseen, close) = ("SET sql_log_bin = OFF", "SET GLOBAL super_read_only = ON");
+        let add = "INSERT INTO app.conflict VALUES (2, 7)";
+        match self {
+            ReplicaDuplicateKey => {
+                ground.run(&replica, &[open, unseen, add, close]).await;
+                ground.run(primary, &["INSERT INTO app.conflict VALUES (2, 0)"]).await;
+            }
+            ReplicaMissingRow => {
+                let remove = "DELETE FROM app.conflict WHERE id = 1";
+                ground.run(&replica, &[open, unseen, remove, close]).await;
+                ground.run(primary, &["UPDATE app.conflict SET v = 1 WHERE id = 1"]).await;
+            }
+            _ => ground.run(&replica, &[open, add, close]).await,
+        }
+    }
+
+    /// Waits until Weir has mended what it would otherwise not have noticed yet.
+    async fn mended(self, ground: &Ground, copies: usize) {
+        match self {
+            ReplicaWritable => {
+                let closed = "SELECT @@global.read_only AND @@global.super_read_only";
+                ground.says(&ground.replica(), closed).await;
+            }
+            ReplicaPassword => {
+                let runs = "SELECT service_state = 'ON' FROM \
+                            performance_schema.replication_connection_status";
+                ground.says(&ground.replica(), runs).await;
+            }
+            ReplicaPurged => copied_anew(ground, copies).await,
+            _ => {}
+        }
+    }
+
+    /// The node whose data differs, and what Weir says of it.
+    fn is_for_a_person(self, ground: &Ground) -> Option<(String, [&'static str; 2])> {
+        let words = match self {
+            ReplicaDuplicateKey => ["(1062)", "replication applier stopped"],
+            ReplicaMissingRow => ["(1032)", "replication applier stopped"],
+            ReplicaErrant => {
+                ["errant-transactions", "has transactions that the primary does not have"]
+            }
+            _ => return None,
+        };
+        Some((ground.replica(), words))
+    }
+}
+
+/// What a person does about data that differs, once Weir has named it. Until then nobody reads what only that node has,
+/// and its applier is not started again.
+async fn decide(ground: &Ground, node: &str, [words, why]: [&str; 2]) {
+    named(ground, words).await;
+    until(NAMED_LIMIT, "reads to be kept from it", async || {
+        // The last word of the Weir that serves on this server.
+        let log = ground.stage.log();
+        let of_node = |line: &&str| line.contains("usable") && line.contains(&format!("{node:?}"));
+        log.lines().rfind(of_node)?.contains(why).then_some(())
+    })
+    .await;
+    let failed = stopped_at(ground, node).await;
+    let mut conn = ground.stage.through_weir().await;
+    let end = Instant::now() + HELD_FOR;
+    while Instant::now() < end {
+        let wrong: Option<u32> =
+            conn.query_first("SELECT id FROM conflict WHERE v = 7").await.unwrap();
+        assert_eq!(wrong, None, "a row that only {node} has");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(
+        stopped_at(ground, node).await,
+        failed,
+        "its applier was started\n{}",
+        ground.stage.log()
+    );
+    ground.stage.weir(&["cluster", "repair", node, "--reclone", "--yes"]);
+}
+
+/// When the applier's workers met errors.
+async fn stopped_at(ground: &Ground, node: &str) -> Vec<String> {
+    let times = "SELECT CAST(last_error_timestamp AS CHAR) FROM \
+                 performance_schema.replication_applier_status_by_worker WHERE last_error_number <> 0";
+    ground.stage.root(node).await.query(times).await.unwrap()
+}
+
+/// The primary forgets what the replica has not fetched yet.
+async fn purge(ground: &Ground, primary: &str) {
+    let replica = ground.replica();
+    let (mut source, mut root) =
+        (ground.stage.root(primary).await, ground.stage.root(&replica).await);
+    until(NAMED_LIMIT, "what the replica lacks to be purged", async || {
+        root.query_drop("STOP REPLICA IO_THREAD").await.unwrap();
+        tokio::time::sleep(UNREAD_FOR).await;
+        source.query_drop("FLUSH BINARY LOGS").await.unwrap();
+        // The other replica may be reading the one before.
+        tokio::time::sleep(UNREAD_FOR / 4).await;
+        let logs: Vec<(String, u64, String)> = source.query("SHOW BINARY LOGS").await.unwrap();
+        let newest = &logs.last().unwrap().0;
+        source.query_drop(format!("PURGE BINARY LOGS TO '{newest}'")).await.unwrap();
+        let has = "SELECT CONCAT(@@global.gtid_executed, ',', (SELECT received_transaction_set FROM \
+                   performance_schema.replication_connection_status))";
+        let has: String = root.query_first(has).await.unwrap().unwrap();
+        let gone = format!("SELECT GTID_SUBTRACT(@@global.gtid_purged, '{}')", has.replace('\n', ""));
+        let gone: String = source.query_first(gone).await.unwrap().unwrap();
+        (!gone.is_empty()).then_some(())
+    })
+    .await;
+}
+
+/// Weir copies the data anew, or leaves that to a person when it did so a short while ago.
+async fn copied_anew(ground: &Ground, earlier: usize) {
+    let replica = ground.replica();
+    if earlier > 0 {
+        named(ground, "has removed from its binary logs").await;
+        assert_eq!(copies(ground, &replica).len(), earlier, "{}", ground.stage.log());
+        ground.stage.weir(&["cluster", "repair", &replica, "--reclone", "--yes"]);
+        return;
+    }
+    let log = || ground.stage.log();
+    until_or_show(NAMED_LIMIT, "the copy to begin", log, async || {
+        (copies(ground, &replica).len() == 1).then_some(())
+    })
+    .await;
+}
+
+/// When Weir began to copy that node's data anew without being asked.
+fn copies(ground: &Ground, node: &str) -> Vec<u64> {
+    let number = node.rsplit('-').next().unwrap().parse().unwrap();
+    ground.stage.state().renewed.remove(&number).unwrap_or_default()
 }
 
 /// Waits until Weir has come to its step and is gone, and starts it again.

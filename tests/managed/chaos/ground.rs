@@ -5,6 +5,8 @@ use mysql_async::prelude::Queryable as _;
 use super::engine::Gate;
 use crate::small_disk::SmallDisk;
 use crate::stage::Stage;
+use crate::wait::until_or_show;
+use crate::writers::RECOVERY_LIMIT;
 
 /// The node with the small disk.
 const SMALL: u32 = 3;
@@ -40,6 +42,28 @@ impl Ground {
         for statement in statements {
             root.query_drop(*statement).await.unwrap_or_else(|e| panic!("{statement}: {e}"));
         }
+    }
+
+    /// Waits until that server answers the question with one.
+    pub(crate) async fn says(&self, name: &str, question: &str) {
+        let mut root = self.stage.root(name).await;
+        until_or_show(
+            RECOVERY_LIMIT,
+            question,
+            || self.stage.log(),
+            async || (root.query_first::<u8, _>(question).await.unwrap() == Some(1)).then_some(()),
+        )
+        .await;
+    }
+
+    /// Waits until the replica has what the primary has now.
+    pub(crate) async fn caught_up(&self, primary: &str, replica: &str) {
+        let executed = "SELECT @@global.gtid_executed";
+        let executed: Option<String> =
+            self.stage.root(primary).await.query_first(executed).await.unwrap();
+        let wait = format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{}', 30)", executed.unwrap());
+        let reached: Option<u8> = self.stage.root(replica).await.query_first(wait).await.unwrap();
+        assert_eq!(reached, Some(0), "{replica} is behind");
     }
 
     /// Everybody has everything: what the binary logs tell of it is not needed any more, and the small disk

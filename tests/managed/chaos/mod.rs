@@ -19,9 +19,14 @@ use ground::Ground;
 
 /// What the short form makes, beside what Weir is killed at; other faults of the primary are in
 /// `moves`.
-const SHORT: [Fault; 4] = [
+const SHORT: [Fault; 9] = [
     Fault::ReplicaRelayLogDamaged,
     Fault::ReplicaWiped,
+    Fault::ReplicaWritable,
+    Fault::ReplicaPurged,
+    Fault::ReplicaDuplicateKey,
+    Fault::ReplicaErrant,
+    Fault::PrimaryStopped,
     Fault::EngineRestarted,
     Fault::PrimaryDiskFull,
 ];
