@@ -6,9 +6,13 @@ against Weir in front of it, the two outputs must be the same bytes. Whatever ma
 two runs on one server (times, connection ids) stays out, and so do plain reads of what another
 session has just written: only the session itself is promised to see it at once, so others read with
 FOR SHARE or after a write of their own.
+
+Two equal outputs may be two equal failures. So a step must succeed, or be refused with the very code
+that its course names, and what must not be lost is compared with what it has to be.
 """
 
 import argparse
+import atexit
 import datetime
 import decimal
 import hashlib
@@ -16,6 +20,7 @@ import json
 import os
 import pathlib
 import re
+import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -40,9 +45,11 @@ def arguments():
 
 
 def statements(database):
-    """Names that are the whole server's (XA, GET_LOCK) carry the database's: other suites run beside this one."""
-    document = json.loads((HERE / "statements.json").read_text())
-    return [sql.replace("{database}", database) for sql in document["statements"]]
+    """Pairs of a text and the code it must be refused with, or None. Names that are the whole server's (XA, GET_LOCK)
+    carry the database's: other suites run beside this one."""
+    for each in json.loads((HERE / "statements.json").read_text())["statements"]:
+        sql, refused = (each, None) if isinstance(each, str) else (each["sql"], each["refused"])
+        yield sql.replace("{database}", database), refused
 
 
 def types():
@@ -57,10 +64,14 @@ def types_ddl(table="all_types"):
 def types_inserts(table="all_types"):
     """One INSERT for each row of edge values, then one that holds only NULLs."""
     columns = types()["columns"]
-    depth = max(len(values) for _, _, values in columns)
-    for row in range(depth + 1):
+    for row in range(types_rows()):
         values = [v[row] if row < len(v) else "NULL" for _, _, v in columns]
         yield f"INSERT INTO {table} VALUES ({row}, {', '.join(values)})"
+
+
+def types_rows():
+    """How many rows those are."""
+    return max(len(values) for _, _, values in types()["columns"]) + 1
 
 
 def types_select(order="id", table="all_types", vector="HEX(c_vector)"):
@@ -123,16 +134,45 @@ class Record:
     def __init__(self, error_class):
         self.steps = []
         self.error_class = error_class
+        # What no equal output may excuse. Told at the end, also when a fault has brought the course to a halt.
+        self.faults = []
+        atexit.register(lambda: sys.stderr.write("\n".join(self.faults)))
 
     def add(self, name, value):
         self.steps.append([name, value])
 
-    def run(self, name, action):
-        """Runs the step; an error of the driver is a result as any other."""
+    def run(self, name, action, refused=None):
+        """Runs the step and gives its value; `refused` is the code of the error that it must end in."""
         try:
-            self.add(name, action())
+            value = action()
+            if refused is not None:
+                self.faults.append(f"{name}: not refused with {refused}")
         except self.error_class as error:
-            self.add(name, self.describe(error))
+            value = self.describe(error)
+            self.must(name, value["code"], refused, value["message"])
+        self.add(name, value)
+        return value
+
+    def results(self, name, action, refused=None):
+        """The same for a step of many results; whatever came before the error stays. `action` yields them."""
+        got = []
+
+        def all_of():
+            for result in action():
+                got.append(result)
+
+        end = self.run(name + ", its end", all_of, refused)
+        self.add(name, got)
+        return got if end is None else [*got, end]
+
+    def must(self, name, value, expected, about=""):
+        """What the step gave has to be exactly this, on the server and through Weir."""
+        if value != expected:
+            self.faults.append(f"{name}: {shorter(value)} instead of {shorter(expected)} {about}")
+
+    def rows(self, name, answer, expected):
+        """The rows of an answer have to be these."""
+        self.must(name, answer.get("rows"), canonical(expected), answer.get("message") or "")
 
     @staticmethod
     def describe(error):
@@ -142,6 +182,13 @@ class Record:
                 "message": masked(getattr(error, "msg", None) or error)}
 
     def print(self):
-        """One step a line, so that the first line that differs names the step."""
+        """One step a line, so that the first line that differs names the step; fails when one went wrong."""
         for step in self.steps:
             print(json.dumps(step, sort_keys=True, default=canonical))
+        if self.faults:
+            sys.exit(1)
+
+
+def shorter(value):
+    text = repr(value)
+    return text if len(text) < 300 else text[:300] + ".."

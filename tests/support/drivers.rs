@@ -110,13 +110,29 @@ pub fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/drivers")
 }
 
-/// The text statements of every driver's course. Names that are the whole server's (XA, GET_LOCK) carry the
-/// database's: other suites run beside this one.
-pub fn statements(database: &str) -> Vec<String> {
+/// A text statement of every driver's course.
+#[derive(Debug, Clone)]
+pub struct Statement {
+    pub sql: String,
+    /// The code of the error that it must end in; without one it must succeed.
+    pub refused: Option<u16>,
+}
+
+/// All of them. Names that are the whole server's (XA, GET_LOCK) carry the database's: other suites run beside this
+/// one.
+pub fn statements(database: &str) -> Vec<Statement> {
     let text = std::fs::read_to_string(directory().join("statements.json")).unwrap();
     let document: serde_json::Value = serde_json::from_str(&text).unwrap();
     let all = document["statements"].as_array().unwrap().iter();
-    all.map(|sql| sql.as_str().unwrap().replace("{database}", database)).collect()
+    let statement = |each: &serde_json::Value| Statement {
+        sql: each
+            .as_str()
+            .or_else(|| each["sql"].as_str())
+            .unwrap()
+            .replace("{database}", database),
+        refused: each["refused"].as_u64().map(|code| code.try_into().unwrap()),
+    };
+    all.map(statement).collect()
 }
 
 /// Panics with the first lines that differ.
