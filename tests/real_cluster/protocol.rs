@@ -10,7 +10,7 @@ use crate::support::cluster::{EMPTY, LIMITED, LIMITED_DATABASE, TESTER};
 use crate::support::raw::{
     COM_FIELD_LIST, COM_INIT_DB, COM_PING, COM_PROCESS_KILL, COM_QUERY, COM_QUIT,
     COM_RESET_CONNECTION, COM_SET_OPTION, COM_STATISTICS, DEPRECATE_EOF, FOUND_ROWS,
-    IN_TRANSACTION, LOCAL_FILES, MORE_RESULTS, MULTI_STATEMENTS, Raw, USUAL,
+    IN_TRANSACTION, LOCAL_FILES, MORE_RESULTS, MULTI_STATEMENTS, Raw, ResultSet, USUAL,
 };
 use crate::support::{TestCluster, Weir, direct, until};
 
@@ -68,45 +68,51 @@ async fn every_command_answers_as_on_the_server() {
     for address in [&cluster.servers[0], &weir.address] {
         let mut raw = Raw::login(address, TESTER, DATABASE).await;
         let mut all: Vec<String> = Vec::new();
-        all.push(format!("{:?}", raw.simple(COM_PING, b"").await));
-        all.push(format!("{:?}", raw.simple(COM_INIT_DB, b"information_schema").await));
-        all.push(format!("{:?}", raw.rows("SELECT DATABASE()").await));
-        all.push(format!("{:?}", raw.simple(COM_INIT_DB, b"no_such_database").await));
-        all.push(format!("{:?}", raw.simple(COM_INIT_DB, b"").await));
-        all.push(format!("{:?}", raw.simple(COM_INIT_DB, DATABASE.as_bytes()).await));
+        all.push(format!("{:?}", raw.simple(COM_PING, b"").await.unwrap()));
+        schemas(&mut raw, &mut all).await;
         raw.command(COM_STATISTICS, b"").await;
         let statistics = String::from_utf8(raw.packet().await.unwrap()).unwrap();
         assert!(statistics.starts_with("Uptime: "), "{statistics}");
-        raw.command(COM_FIELD_LIST, b"t\0%").await;
-        let fields = raw.fetch_rows(crate::support::raw::ResultSet::default()).await;
-        all.push(format!("{fields:?}"));
-        raw.command(COM_FIELD_LIST, b"no_such_table\0").await;
-        all.push(format!("{:?}", raw.fetch_rows(crate::support::raw::ResultSet::default()).await));
+        for (what, expected) in
+            [(&b"t\0%"[..], Ok(2)), (b"t\0v", Ok(1)), (b"no_such_table\0", Err(1146))]
+        {
+            raw.command(COM_FIELD_LIST, what).await;
+            let fields = raw.fetch_rows(ResultSet::default()).await;
+            let short = fields.as_ref().map(|fields| fields.rows.len());
+            assert_eq!(short.map_err(|refusal| refusal.code), expected, "{address}: {fields:?}");
+            all.push(format!("{fields:?}"));
+        }
         // Multi-statements are off, on, off again.
-        all.push(format!("{:?}", raw.query("SELECT 1; SELECT 2").await.unwrap_err()));
-        set_option(&mut raw, 0, &mut all).await;
+        assert_eq!(raw.query("SELECT 1; SELECT 2").await.unwrap_err().code, 1064);
+        set_option(&mut raw, 0, None, &mut all).await;
         let first = raw.query("SELECT 1; SELECT 2").await.unwrap();
         assert!(first.status & MORE_RESULTS != 0);
         all.push(format!("{:?} {:?}", first, raw.result().await.unwrap()));
-        set_option(&mut raw, 1, &mut all).await;
-        all.push(format!("{:?}", raw.query("SELECT 1; SELECT 2").await.unwrap_err()));
-        set_option(&mut raw, 9, &mut all).await;
-        all.push(format!("{:?}", raw.query("").await));
-        all.push(format!("{:?}", raw.query(" ; ").await));
-        all.push(format!("{:?}", raw.query("-- only a comment").await));
-        all.push(format!(
-            "{:?}",
-            raw.query("SELECT id, v, NULL, 1.5 FROM t WHERE id <= 3 ORDER BY id").await
-        ));
-        all.push(format!("{:?}", raw.query("BEGIN").await));
+        set_option(&mut raw, 1, None, &mut all).await;
+        set_option(&mut raw, 9, Some(1047), &mut all).await;
+        for (sql, code) in [
+            ("SELECT 1; SELECT 2", Some(1064)),
+            ("", Some(1065)),
+            (" ; ", Some(1065)),
+            ("-- only a comment", None),
+        ] {
+            let answer = raw.query(sql).await;
+            let refused = answer.as_ref().err().map(|refusal| refusal.code);
+            assert_eq!(refused, code, "{address}: {sql:?}: {answer:?}");
+            all.push(format!("{answer:?}"));
+        }
+        let rows =
+            raw.query("SELECT id, v, NULL, 1.5 FROM t WHERE id <= 3 ORDER BY id").await.unwrap();
+        assert_eq!((rows.columns.len(), rows.rows.len()), (4, 3));
+        all.push(format!("{rows:?}"));
+        all.push(format!("{:?}", raw.query("BEGIN").await.unwrap()));
         let inside = raw.query("SELECT * FROM t WHERE id = 1").await.unwrap();
         assert!(inside.status & IN_TRANSACTION != 0);
-        all.push(format!("{inside:?} {:?}", raw.query("ROLLBACK").await));
-        all.push(format!("{:?}", raw.query("UPDATE t SET v = v WHERE id = 1").await));
-        all.push(format!(
-            "{:?}",
-            raw.query("SELECT CAST('x' AS SIGNED)").await.map(|r| r.warnings)
-        ));
+        let ended = raw.query("ROLLBACK").await.unwrap();
+        assert_eq!(ended.status & IN_TRANSACTION, 0);
+        all.push(format!("{inside:?} {ended:?}"));
+        all.push(format!("{:?}", raw.query("UPDATE t SET v = v WHERE id = 1").await.unwrap()));
+        assert_eq!(raw.query("SELECT CAST('x' AS SIGNED)").await.unwrap().warnings, 1);
         let made = raw.query("INSERT INTO numbered VALUES (), ()").await.unwrap();
         let asked = raw.rows("SELECT LAST_INSERT_ID()").await;
         assert_eq!(asked[0][0].as_deref(), Some(made.insert_id.to_string().as_bytes()));
@@ -119,9 +125,29 @@ async fn every_command_answers_as_on_the_server() {
     }
 }
 
-async fn set_option(raw: &mut Raw, option: u16, all: &mut Vec<String>) {
+/// COM_INIT_DB: what it answers, and which schema the session is in after it.
+async fn schemas(raw: &mut Raw, all: &mut Vec<String>) {
+    for (name, code) in [
+        ("information_schema", None),
+        ("no_such_database", Some(1049)),
+        ("", Some(1046)),
+        (DATABASE, None),
+    ] {
+        let answer = raw.simple(COM_INIT_DB, name.as_bytes()).await;
+        assert_eq!(answer.as_ref().err().map(|refusal| refusal.code), code, "{name:?}: {answer:?}");
+        let stays = if code.is_some() { "information_schema" } else { name };
+        let schema = raw.rows("SELECT DATABASE()").await;
+        assert_eq!(schema, [[Some(stays.as_bytes().to_vec())]], "after {name:?}");
+        // Its count of warnings is what the statement before left behind on the connection: no part of this answer.
+        all.push(format!("{:?}", answer.map(|answer| ResultSet { warnings: 0, ..answer })));
+    }
+}
+
+async fn set_option(raw: &mut Raw, option: u16, refused: Option<u16>, all: &mut Vec<String>) {
     raw.command(COM_SET_OPTION, &option.to_le_bytes()).await;
     let packet = raw.packet().await.unwrap();
+    let code = (packet[0] == 0xff).then(|| u16::from_le_bytes([packet[1], packet[2]]));
+    assert_eq!(code, refused, "option {option}: {packet:?}");
     // An EOF's count of warnings is what the statement before left behind: no part of this answer.
     let shown = if packet[0] == 0xfe { [&packet[..1], &packet[3..]].concat() } else { packet };
     all.push(format!("{shown:?}"));
