@@ -21,5 +21,6 @@ mod prepared;
 mod protocol;
 mod routing;
 mod rust_drivers;
+mod server_tls;
 mod sessions;
 mod soak;
