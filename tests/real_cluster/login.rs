@@ -8,6 +8,7 @@ use mysql_async::prelude::Queryable as _;
 
 use crate::support::client::{Login, connect, connect_tls, refused, run, server_error, text};
 use crate::support::cluster::{EMPTY, LIMITED, LIMITED_DATABASE, TESTER};
+use crate::support::raw::{NATIVE, PLUGIN_AUTH, Raw, USUAL};
 use crate::support::{TestCluster, Weir, direct};
 
 /// How long an old password may still be good, at most, after it was changed on the primary. Weir asks
@@ -242,17 +243,50 @@ async fn tls_can_be_required_and_refused() {
     assert!(connect_tls(&off.address, TESTER, None).await.is_err());
 }
 
-/// An account that Weir itself knows also logs in with mysql_native_password; the old plugin is what
-/// the client offers, and Weir switches to what both can.
+/// An account that Weir itself knows logs in by caching_sha2_password, and also by mysql_native_password, which servers
+/// of today have no more.
 #[tokio::test]
 async fn static_users_log_in() {
     let cluster = TestCluster::shared().await;
-    let users =
-        format!("[[users]]\nname = \"{}\"\npassword = \"{}\"\n", TESTER.user, TESTER.password);
-    let weir = Weir::start_with(cluster, "", &users);
+    if direct() {
+        return;
+    }
+    let user = |login: Login<'_>| {
+        format!("[[users]]\nname = \"{}\"\npassword = \"{}\"\n", login.user, login.password)
+    };
+    let weir = Weir::start_with(cluster, "", &(user(TESTER) + &user(EMPTY)));
     let mut conn = connect(&weir.address, TESTER, None).await.unwrap();
     assert_eq!(conn.query_first::<u8, _>("SELECT 1").await.unwrap(), Some(1));
     let wrong =
         connect(&weir.address, Login { password: "wrong", ..TESTER }, None).await.unwrap_err();
     assert_eq!(masked(wrong).0, 1045);
+    // A client without plugins knows the old one alone.
+    for capabilities in [USUAL, USUAL & !PLUGIN_AUTH] {
+        let log_in = async |user, password| {
+            let login = Login { user, password };
+            Raw::try_login(&weir.address, login, LIMITED_DATABASE, capabilities, NATIVE).await
+        };
+        for login in [TESTER, EMPTY] {
+            let mut raw = log_in(login.user, login.password).await.unwrap();
+            assert!(!raw.switched, "asked for another plugin");
+            let user = raw.rows("SELECT CURRENT_USER()").await;
+            assert_eq!(user, [[Some(format!("{}@%", login.user).into_bytes())]]);
+        }
+        for (user, password, using) in [
+            (TESTER.user, "wrong", "YES"),
+            (TESTER.user, "", "NO"),
+            (EMPTY.user, "not empty", "YES"),
+        ] {
+            let refusal = log_in(user, password).await.unwrap_err();
+            let expected =
+                format!("Access denied for user '{user}'@'HOST' (using password: {using})");
+            assert_eq!((refusal.code, refusal.state.as_str()), (1045, "28000"));
+            assert_eq!(without_host(&refusal.message), expected);
+        }
+    }
+    // Of whoever Weir does not know itself it asks the plugin that the servers have.
+    connect(&weir.address, LIMITED, None).await.unwrap();
+    let raw =
+        Raw::try_login(&weir.address, LIMITED, LIMITED_DATABASE, USUAL, NATIVE).await.unwrap();
+    assert!(raw.switched);
 }

@@ -1,12 +1,12 @@
 //! A MySQL client that sends exactly the bytes it is told to. It shares no code with Weir, so that a
 //! mistake of `weir::wire` cannot hide itself here.
 //!
-//! It logs in without TLS, by caching_sha2_password's fast path or with an empty password; whoever
+//! It logs in without TLS, by caching_sha2_password's fast path, by mysql_native_password or with an empty password; whoever
 //! uses another account first logs in with it once by `client::connect`, which teaches the peer.
 
 use std::time::Duration;
 
-use mysql_common::scramble::scramble_sha256;
+use mysql_common::scramble::{scramble_native, scramble_sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -27,6 +27,10 @@ pub const MULTI_RESULTS: u32 = 1 << 17;
 pub const PS_MULTI_RESULTS: u32 = 1 << 18;
 pub const PLUGIN_AUTH: u32 = 1 << 19;
 pub const DEPRECATE_EOF: u32 = 1 << 24;
+
+/// Plugins that a client may offer.
+pub const SHA2: &str = "caching_sha2_password";
+pub const NATIVE: &str = "mysql_native_password";
 
 /// What a plain client of today asks for.
 pub const USUAL: u32 = LONG_PASSWORD
@@ -69,6 +73,8 @@ pub struct Raw {
     /// The thread id of the greeting.
     pub thread: u32,
     nonce: Vec<u8>,
+    /// Whether the peer asked for another plugin than the one that was offered.
+    pub switched: bool,
 }
 
 /// An ERR packet.
@@ -107,7 +113,14 @@ impl Raw {
     pub async fn greet(address: &str) -> std::io::Result<Self> {
         let socket = TcpStream::connect(address).await?;
         socket.set_nodelay(true)?;
-        let mut raw = Self { socket, sequence: 0, capabilities: 0, thread: 0, nonce: Vec::new() };
+        let mut raw = Self {
+            socket,
+            sequence: 0,
+            capabilities: 0,
+            thread: 0,
+            nonce: Vec::new(),
+            switched: false,
+        };
         let greeting = raw.packet().await?;
         if greeting[0] == 0xff {
             let refusal = refusal(&greeting);
@@ -131,6 +144,20 @@ impl Raw {
         database: &str,
         capabilities: u32,
     ) -> Self {
+        Self::try_login(address, login, database, capabilities, SHA2)
+            .await
+            .unwrap_or_else(|refusal| panic!("{refusal:?}"))
+    }
+
+    /// The same with a plugin that the client offers by itself, [`SHA2`] or [`NATIVE`]; its name is sent only with
+    /// [`PLUGIN_AUTH`].
+    pub async fn try_login(
+        address: &str,
+        login: Login<'_>,
+        database: &str,
+        capabilities: u32,
+        plugin: &str,
+    ) -> Result<Self, Refusal> {
         let mut raw = Self::greet(address).await.unwrap();
         raw.capabilities = capabilities | CONNECT_WITH_DB;
         let mut answer = raw.capabilities.to_le_bytes().to_vec();
@@ -139,14 +166,18 @@ impl Raw {
         answer.extend([0; 23]);
         answer.extend(login.user.as_bytes());
         answer.push(0);
-        let scramble = raw.scramble(login.password);
+        let scramble = raw.scramble_of(plugin, login.password);
         answer.push(u8::try_from(scramble.len()).unwrap());
         answer.extend(scramble);
         answer.extend(database.as_bytes());
-        answer.extend(b"\0caching_sha2_password\0");
+        answer.push(0);
+        if capabilities & PLUGIN_AUTH != 0 {
+            answer.extend(plugin.as_bytes());
+            answer.push(0);
+        }
         raw.send(&answer).await.unwrap();
-        raw.finish_login(login.password).await.unwrap_or_else(|refusal| panic!("{refusal:?}"));
-        raw
+        raw.finish_login(login.password).await?;
+        Ok(raw)
     }
 
     /// Follows the server through an auth switch and the fast path to OK.
@@ -158,7 +189,8 @@ impl Raw {
                 0xff => return Err(refusal(&packet)),
                 0xfe => {
                     let plugin = packet[1..].iter().position(|byte| *byte == 0).unwrap();
-                    assert_eq!(&packet[1..=plugin], b"caching_sha2_password");
+                    assert_eq!(&packet[1..=plugin], SHA2.as_bytes());
+                    self.switched = true;
                     self.nonce = packet[plugin + 2..plugin + 22].to_vec();
                     let scramble = self.scramble(password);
                     self.send(&scramble).await.unwrap();
@@ -170,10 +202,15 @@ impl Raw {
     }
 
     fn scramble(&self, password: &str) -> Vec<u8> {
-        if password.is_empty() {
-            return Vec::new();
+        self.scramble_of(SHA2, password)
+    }
+
+    fn scramble_of(&self, plugin: &str, password: &str) -> Vec<u8> {
+        let password = password.as_bytes();
+        if plugin == NATIVE {
+            return scramble_native(&self.nonce, password).map_or_else(Vec::new, |it| it.to_vec());
         }
-        scramble_sha256(&self.nonce, password.as_bytes()).unwrap().to_vec()
+        scramble_sha256(&self.nonce, password).map_or_else(Vec::new, |it| it.to_vec())
     }
 
     /// Sends a command.
