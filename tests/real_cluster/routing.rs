@@ -264,3 +264,226 @@ async fn write_and_read(conn: &mut Conn, id: i64) {
     };
     assert_eq!(seen, Some(id), "a stale read after write {id}");
 }
+
+/// A database with `t (id, v)` holding 1..=20 on all servers, and Weir.
+async fn with_rows(cluster: &TestCluster, name: &str) -> Weir {
+    cluster.fresh_database(name).await;
+    let rows: Vec<String> = (1..=20).map(|id| format!("({id}, 0)")).collect();
+    cluster
+        .on_primary(&[
+            &format!("CREATE TABLE {name}.t (id INT PRIMARY KEY, v INT)"),
+            &format!("INSERT INTO {name}.t VALUES {}", rows.join(", ")),
+        ])
+        .await;
+    Weir::start(cluster)
+}
+
+/// Row 55 of the routing cases: nothing in the text says that this view writes. Whichever replica is asked refuses it,
+/// the primary does it, once, and the client sees no error.
+#[tokio::test]
+async fn a_view_that_writes_ends_on_the_primary() {
+    let cluster = TestCluster::shared().await;
+    let weir = with_rows(cluster, "routing_view").await;
+    cluster
+        .on_primary(&[
+            "CREATE FUNCTION routing_view.count_up () RETURNS INT MODIFIES SQL DATA \
+             BEGIN UPDATE routing_view.t SET v = v + 1 WHERE id = 1; RETURN 7; END",
+            "CREATE VIEW routing_view.writes AS SELECT routing_view.count_up() AS w",
+        ])
+        .await;
+    let mut conn = connect(&weir.address, TESTER, Some("routing_view")).await.unwrap();
+    for turn in 1..=6 {
+        assert_eq!(client::text(&mut conn, "SELECT w AS view_that_writes FROM writes").await, "7");
+        let written = client::text(&mut conn, "SELECT v FROM t WHERE id = 1 FOR SHARE").await;
+        assert_eq!(written, turn.to_string());
+        let runs = cluster.runs("view_that_writes").await;
+        assert_eq!(runs[0], turn, "{runs:?}");
+        assert!(direct() || runs[1] + runs[2] > 0, "no replica was asked: {runs:?}");
+    }
+}
+
+/// Row 82: only the session's state tells what a procedure left behind.
+#[tokio::test]
+async fn what_a_procedure_leaves_behind_stays() {
+    let cluster = TestCluster::shared().await;
+    let weir = with_rows(cluster, "routing_call").await;
+    cluster
+        .on_primary(&[
+            "CREATE PROCEDURE routing_call.zone () SET time_zone = '+05:30'",
+            "CREATE PROCEDURE routing_call.scratch () BEGIN \
+             CREATE TEMPORARY TABLE routing_call.left_here (a INT); \
+             INSERT INTO routing_call.left_here VALUES (5); END",
+            "CREATE PROCEDURE routing_call.variable () SET @left_by_call = 9",
+        ])
+        .await;
+    let mut conn = connect(&weir.address, TESTER, Some("routing_call")).await.unwrap();
+    client::run(&mut conn, "CALL zone()").await;
+    for _ in 0..4 {
+        let zone = client::text(&mut conn, "SELECT @@time_zone FROM t WHERE id = 1").await;
+        assert_eq!(zone, "+05:30");
+        let time = client::text(&mut conn, "SELECT TIME(FROM_UNIXTIME(0)) FROM t LIMIT 1").await;
+        assert_eq!(time, "05:30:00");
+    }
+    client::run(&mut conn, "CALL variable()").await;
+    client::run(&mut conn, "CALL scratch()").await;
+    for _ in 0..4 {
+        assert_eq!(client::text(&mut conn, "SELECT a FROM left_here").await, "5");
+        assert_eq!(client::text(&mut conn, "SELECT @left_by_call").await, "9");
+    }
+}
+
+/// Row 115: what SET TRANSACTION said holds for the next transaction. When the server's connection that has it is lost
+/// between, the client is told so and is out; no transaction begins without it.
+#[tokio::test]
+async fn set_transaction_is_not_lost_unseen() {
+    let cluster = TestCluster::shared().await;
+    let weir = with_rows(cluster, "routing_once").await;
+    let login = client::Login { user: "oncer", password: "oncer-secret" };
+    cluster
+        .on_primary(&[
+            "DROP USER IF EXISTS oncer@'%'",
+            "CREATE USER oncer@'%' IDENTIFIED BY 'oncer-secret'",
+            "GRANT ALL ON routing_once.* TO oncer@'%'",
+        ])
+        .await;
+    let mut conn = connect(&weir.address, login, Some("routing_once")).await.unwrap();
+    client::run(&mut conn, "SET TRANSACTION READ ONLY").await;
+    client::run(&mut conn, "BEGIN").await;
+    assert_eq!(client::refused(&mut conn, "DELETE FROM t").await.0, 1792);
+    client::run(&mut conn, "COMMIT").await;
+    client::run(&mut conn, "DELETE FROM t WHERE id = 20").await;
+    client::run(&mut conn, "SET TRANSACTION READ ONLY").await;
+    let mut root = cluster.root(0).await;
+    let held = "SELECT id FROM performance_schema.processlist WHERE user = 'oncer'";
+    for id in root.query::<u64, _>(held).await.unwrap() {
+        client::run(&mut root, &format!("KILL {id}")).await;
+    }
+    if direct() {
+        return;
+    }
+    let (code, _, message) = client::refused(&mut conn, "BEGIN").await;
+    assert_eq!(code, 1053, "{message}");
+    assert!(conn.query_drop("DELETE FROM t").await.is_err(), "the session goes on");
+    let mut next = connect(&weir.address, login, Some("routing_once")).await.unwrap();
+    assert_eq!(client::text(&mut next, "SELECT COUNT(*) FROM t FOR SHARE").await, "19");
+}
+
+/// Row 129: the ends of a transaction, prepared.
+#[tokio::test]
+async fn a_prepared_commit_ends_the_transaction() {
+    let cluster = TestCluster::shared().await;
+    let weir = with_rows(cluster, "routing_prepared").await;
+    let mut conn = connect(&weir.address, TESTER, Some("routing_prepared")).await.unwrap();
+    for start in ["BEGIN", "START TRANSACTION"] {
+        let refusal = conn.exec_drop(start, ()).await.unwrap_err();
+        // Not in this protocol: so says the server.
+        assert_eq!(client::server_error(refusal).0, 1295, "{start}");
+    }
+    for (number, end, expected) in
+        [(1, "COMMIT", "7"), (2, "ROLLBACK", "0"), (3, "COMMIT WORK", "7")]
+    {
+        client::run(&mut conn, "BEGIN").await;
+        conn.exec_drop("UPDATE t SET v = 7 WHERE id = ?", (number,)).await.unwrap();
+        client::table(&mut conn, "SELECT id AS before_prepared_end FROM t").await;
+        conn.exec_drop(end, ()).await.unwrap();
+        let sql = format!("SELECT v AS after_prepared_end FROM t WHERE id = {number}");
+        assert_eq!(client::text(&mut conn, &sql).await, expected, "{end}");
+        // What comes now is no transaction's.
+        client::run(&mut conn, &format!("UPDATE t SET v = v + 1 WHERE id = {}", 10 + number)).await;
+        let seen = format!("SELECT v FROM t WHERE id = {} FOR SHARE", 10 + number);
+        let mut other = connect(&weir.address, TESTER, Some("routing_prepared")).await.unwrap();
+        assert_eq!(client::text(&mut other, &seen).await, "1", "{end}");
+    }
+    assert_eq!(cluster.runs("before_prepared_end").await, [3, 0, 0]);
+    cluster.settle().await;
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    client::table(&mut conn, "SELECT v AS long_after_prepared_end FROM t").await;
+    if !direct() {
+        assert_eq!(cluster.runs("long_after_prepared_end").await[0], 0);
+    }
+}
+
+/// Row 135: a deadlock ends the transaction of its victim, whatever no statement said.
+#[tokio::test]
+async fn a_deadlock_ends_the_transaction() {
+    let cluster = TestCluster::shared().await;
+    let weir = with_rows(cluster, "routing_deadlock").await;
+    let mut heavy = connect(&weir.address, TESTER, Some("routing_deadlock")).await.unwrap();
+    let mut victim = connect(&weir.address, TESTER, Some("routing_deadlock")).await.unwrap();
+    client::run(&mut victim, "BEGIN").await;
+    client::run(&mut victim, "UPDATE t SET v = 1 WHERE id = 1").await;
+    client::run(&mut heavy, "BEGIN").await;
+    client::run(&mut heavy, "UPDATE t SET v = 2 WHERE id > 1").await;
+    // One of them waits for the other; the server ends the one that changed less.
+    let waits = tokio::spawn(async move {
+        let done = heavy.query_drop("UPDATE t SET v = 2 WHERE id = 1").await;
+        (heavy, done)
+    });
+    let refusal = client::refused(&mut victim, "UPDATE t SET v = 1 WHERE id = 2").await;
+    assert_eq!((refusal.0, refusal.1.as_str()), (1213, "40001"));
+    let (mut heavy, done) = waits.await.unwrap();
+    done.unwrap();
+    client::run(&mut heavy, "ROLLBACK").await;
+    // No transaction: a write is there at once, and a read need not be on the primary.
+    client::run(&mut victim, "UPDATE t SET v = 3 WHERE id = 3").await;
+    assert_eq!(client::text(&mut heavy, "SELECT SUM(v) FROM t FOR SHARE").await, "3");
+    client::run(&mut victim, "ROLLBACK").await;
+    assert_eq!(client::text(&mut heavy, "SELECT SUM(v) FROM t FOR SHARE").await, "3");
+    cluster.settle().await;
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    client::table(&mut victim, "SELECT v AS after_a_deadlock FROM t").await;
+    if !direct() {
+        assert_eq!(cluster.runs("after_a_deadlock").await[0], 0);
+    }
+}
+
+/// Row 136: a lock that did not come ends the statement and not the transaction.
+#[tokio::test]
+async fn a_lock_wait_timeout_leaves_the_transaction_open() {
+    let cluster = TestCluster::shared().await;
+    let weir = with_rows(cluster, "routing_timeout").await;
+    let mut holder = connect(&weir.address, TESTER, Some("routing_timeout")).await.unwrap();
+    let mut waiter = connect(&weir.address, TESTER, Some("routing_timeout")).await.unwrap();
+    client::run(&mut holder, "BEGIN").await;
+    client::run(&mut holder, "UPDATE t SET v = 1 WHERE id = 1").await;
+    client::run(&mut waiter, "SET SESSION innodb_lock_wait_timeout = 1").await;
+    for (end, expected) in [("ROLLBACK", "0"), ("COMMIT", "5")] {
+        client::run(&mut waiter, "BEGIN").await;
+        client::run(&mut waiter, "UPDATE t SET v = 5 WHERE id = 2").await;
+        let refusal = client::refused(&mut waiter, "UPDATE t SET v = 5 WHERE id = 1").await;
+        assert_eq!(refusal.0, 1205);
+        let inside =
+            client::text(&mut waiter, "SELECT v AS after_a_timeout FROM t WHERE id = 2").await;
+        assert_eq!(inside, "5");
+        client::run(&mut waiter, end).await;
+        let after = client::text(&mut waiter, "SELECT v FROM t WHERE id = 2 FOR SHARE").await;
+        assert_eq!(after, expected, "{end}");
+    }
+    assert_eq!(cluster.runs("after_a_timeout").await, [2, 0, 0]);
+}
+
+/// Row 126: where the servers start sessions without autocommit, a first read begins a transaction on the primary.
+#[tokio::test]
+async fn servers_without_autocommit() {
+    let cluster = TestCluster::breakable().await;
+    drop(with_rows(&cluster, "routing_manual").await);
+    for server in 0..3 {
+        client::run(&mut cluster.root(server).await, "SET GLOBAL autocommit = 0").await;
+    }
+    let weir = Weir::start(&cluster);
+    let mut conn = connect(&weir.address, TESTER, Some("routing_manual")).await.unwrap();
+    let mut other = connect(&weir.address, TESTER, Some("routing_manual")).await.unwrap();
+    let read = client::text(&mut conn, "SELECT v AS first_without FROM t WHERE id = 1").await;
+    let autocommit = client::text(&mut conn, "SELECT @@autocommit").await;
+    client::run(&mut conn, "UPDATE t SET v = 8 WHERE id = 1").await;
+    let inside = client::text(&mut conn, "SELECT v AS first_without FROM t WHERE id = 1").await;
+    let other = client::text(&mut other, "SELECT v FROM t WHERE id = 1").await;
+    client::run(&mut conn, "ROLLBACK").await;
+    let after = client::text(&mut conn, "SELECT v FROM t WHERE id = 1").await;
+    // Before anything is asserted: the next test has the same servers.
+    for server in 0..3 {
+        client::run(&mut cluster.root(server).await, "SET GLOBAL autocommit = 1").await;
+    }
+    assert_eq!([read, autocommit, inside, other, after], ["0", "0", "8", "0", "0"]);
+    assert_eq!(cluster.runs("first_without").await, [2, 0, 0]);
+}

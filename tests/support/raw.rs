@@ -1,8 +1,9 @@
 //! A MySQL client that sends exactly the bytes it is told to. It shares no code with Weir, so that a
 //! mistake of `weir::wire` cannot hide itself here.
 //!
-//! It logs in without TLS, by caching_sha2_password's fast path, by mysql_native_password or with an empty password; whoever
-//! uses another account first logs in with it once by `client::connect`, which teaches the peer.
+//! It logs in without TLS, by caching_sha2_password's fast path, by mysql_native_password or with an empty
+//! password; whoever uses another account first logs in with it once by `client::connect`, which teaches
+//! the peer.
 
 use std::time::Duration;
 
