@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
-use weir::cluster::{self, ClusterError, ClusterView, Examined, Finding, Kind, Silent};
+use weir::cluster::{self, ClusterError, ClusterView, Examined, Finding, Kind, Safe, Silent};
 use weir::config::Cluster;
 
 use crate::docker::docker;
@@ -99,6 +99,25 @@ impl Stand {
         }
     }
 
+    /// Waits until no two servers are named for one uuid any more, which only one that answers shows.
+    async fn gone(&self, kind: Kind) {
+        let started = Instant::now();
+        loop {
+            let examined = self.examine().await;
+            let answer = examined.view.nodes.iter().all(|node| !node.version.is_empty());
+            if answer
+                && examined
+                    .findings
+                    .iter()
+                    .all(|found| found.kind != kind || found.safe != Safe::Nothing)
+            {
+                return;
+            }
+            assert!(started.elapsed() < PATIENCE, "{:?}", examined.findings);
+            tokio::time::sleep(ASK_AGAIN).await;
+        }
+    }
+
     /// Waits until nothing is wrong and every server has the same rows.
     async fn right(&self) {
         let started = Instant::now();
@@ -136,6 +155,8 @@ async fn faults_are_named_and_mended_where_that_is_safe() {
     stopped_threads(&fixture).await;
     writable(&fixture).await;
     wrong_password(&fixture).await;
+    wrong_position(&fixture).await;
+    same_uuid(&fixture).await;
     stopped_container(&fixture).await;
     lag_by_a_lock(&fixture).await;
     duplicate_keys(&fixture).await;
@@ -174,6 +195,36 @@ async fn wrong_password(fixture: &Stand) {
     fixture.found(2, Kind::Credentials, &["weir_replication", "1045"]).await;
     assert_eq!(kinds(&fixture.repair(Some(2)).await), []);
     fixture.right().await;
+}
+
+async fn wrong_position(fixture: &Stand) {
+    let wrong = "CHANGE REPLICATION SOURCE TO SOURCE_AUTO_POSITION = 0, SOURCE_LOG_FILE = 'binlog.000099', \
+                 SOURCE_LOG_POS = 4";
+    fixture.run(2, &["STOP REPLICA", wrong, "START REPLICA"]).await;
+    fixture.found(2, Kind::WrongPosition, &["binlog.000099", "position 4", "1236"]).await;
+    assert_eq!(kinds(&fixture.repair(Some(2)).await), []);
+    fixture.right().await;
+}
+
+/// Data that was copied by hand, with its `auto.cnf`: the primary throws out one of the two for the other.
+async fn same_uuid(fixture: &Stand) {
+    let uuid = "SELECT @@server_uuid";
+    let of_two: String = fixture.root(2).await.query_first(uuid).await.unwrap().unwrap();
+    let change =
+        format!("sed -i 's/^server-uuid=.*/server-uuid={of_two}/' /var/lib/mysql/auto.cnf");
+    let three = fixture.name(3);
+    docker(&["exec", &three, "sh", "-c", &change]);
+    docker(&["restart", &three]);
+    let finding = fixture.found(3, Kind::SameUuid, &[&of_two]).await;
+    assert!(finding.remedy.contains("auto.cnf"), "{}", finding.remedy);
+    // As it says; the server makes up another.
+    docker(&["exec", &three, "rm", "/var/lib/mysql/auto.cnf"]);
+    docker(&["restart", &three]);
+    fixture.gone(Kind::SameUuid).await;
+    fixture.repair(None).await;
+    fixture.right().await;
+    let of_three: String = fixture.root(3).await.query_first(uuid).await.unwrap().unwrap();
+    assert_ne!(of_three, of_two);
 }
 
 async fn stopped_container(fixture: &Stand) {

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `life`, `nodes`, `copy`, `options`, `faults`, `snapshot`, `image` | through the library, as `weir cluster` does |
 //! | `moves`, `lead`, `group`, `api`, `chaos` | by a Weir that serves, with clients |
+//! | `cut` | by commands that are killed |
 
 #![expect(
     clippy::unwrap_used,
@@ -19,6 +20,7 @@
 mod api;
 mod chaos;
 mod copy;
+mod cut;
 mod faults;
 mod group;
 mod image;

@@ -182,6 +182,14 @@ async fn a_primary_that_dies_is_replaced_and_nothing_acknowledged_is_lost(stage:
     // A Weir that is started anew finds everything as it is.
     stage.kill_weir();
     stage.serve();
+    let status = stage.status();
+    let last = &status["failed_over"];
+    assert_eq!(last["to"], stage.primary().as_str(), "{status}");
+    assert_eq!(last["lost_transactions"], 0, "{status}");
+    assert_eq!(last["semi_sync"], true, "{status}");
+    let sentence = format!("last failover: {}", last["sentence"].as_str().unwrap());
+    let told = stage.weir(&["cluster", "status"]);
+    assert!(told.lines().any(|line| line == sentence), "{sentence}: {told}");
     let writers = Writers::start(stage).await;
     assert!(!writers.finish().await.is_empty());
 }

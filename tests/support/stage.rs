@@ -55,10 +55,13 @@ impl Stage {
         // Weir's, and those of as many nodes as a test has at most.
         let port = free_ports(4);
         let base = port + 1;
+        let image = match settings.contains("image = ") {
+            true => String::new(),
+            false => format!("image = {:?}\n", base_image()),
+        };
         let text = format!(
             "[proxy]\nlisten = \"127.0.0.1:{port}\"\nstate_dir = \"state\"\n\
-             [cluster]\nname = \"{name}\"\nimage = \"{}\"\nport_base = {base}\nmemory_mb = 64\n{settings}",
-            base_image()
+             [cluster]\nname = \"{name}\"\n{image}port_base = {base}\nmemory_mb = 64\n{settings}"
         );
         Self::with_file(name, port, &text)
     }
@@ -289,22 +292,22 @@ impl Stage {
             assert_eq!(rows, &servers[0].1, "{name} differs from {}\n{}", servers[0].0, self.log());
         }
         let mut sums = Vec::new();
-        for (name, _) in &servers {
-            sums.push((name, self.checksums(name).await));
+        for node in self.view().unwrap().nodes {
+            sums.push((self.checksums(node.published.port()).await, node.name));
         }
-        for (name, of_tables) in &sums {
-            assert_eq!(of_tables, &sums[0].1, "{name} differs from {}", sums[0].0);
+        for (of_tables, name) in &sums {
+            assert_eq!(of_tables, &sums[0].0, "{name} differs from {}", sums[0].1);
         }
     }
 
-    /// CHECKSUM TABLE of all tables of the application, as that server has them.
-    async fn checksums(&self, node: &str) -> Vec<(String, Option<u64>)> {
-        let mut root = self.root(node).await;
+    /// CHECKSUM TABLE of all tables of the application, as the server published there has them.
+    async fn checksums(&self, port: u16) -> Vec<(String, Option<u64>)> {
+        let mut conn = Conn::new(self.application().tcp_port(port)).await.unwrap();
         let tables = "SELECT CONCAT('app.`', table_name, '`') FROM information_schema.tables WHERE \
                       table_schema = 'app' ORDER BY 1";
-        let tables: Vec<String> = root.query(tables).await.unwrap();
-        assert!(!tables.is_empty(), "{node} has no tables");
-        root.query(format!("CHECKSUM TABLE {}", tables.join(", "))).await.unwrap()
+        let tables: Vec<String> = conn.query(tables).await.unwrap();
+        assert!(!tables.is_empty(), "no tables at {port}");
+        conn.query(format!("CHECKSUM TABLE {}", tables.join(", "))).await.unwrap()
     }
 }
 
