@@ -98,9 +98,9 @@ pub enum ReadError {
     /// The peer closed between two packets.
     #[error("the peer closed the connection")]
     Closed,
-    /// More than the limit, bytes.
+    /// More than the limit, bytes; `seq` is the number of the packet that went over it.
     #[error("a packet of more than {limit} bytes")]
-    TooLarge { limit: usize },
+    TooLarge { limit: usize, seq: u8 },
     /// A sequence number that does not follow.
     #[error("packets out of order: number {got} where {expected} was due")]
     OutOfOrder { got: u8, expected: u8 },
@@ -199,9 +199,11 @@ impl PacketStream {
     }
 
     /// Waits until a whole message (all its packets) lies at the front, and measures it. `first_seq`
-    /// is the number its first packet must have. Cancel safe.
+    /// is the number its first packet must have; its payload may have `limit` bytes, headers not
+    /// counted. Cancel safe.
     pub async fn message(&mut self, first_seq: u8, limit: usize) -> Result<Message, ReadError> {
         let mut raw_len = 0;
+        let mut payload_len = 0;
         let mut first_len = None;
         let mut seq = first_seq;
         loop {
@@ -214,8 +216,9 @@ impl PacketStream {
                 return Err(ReadError::OutOfOrder { got: header.seq, expected: seq });
             }
             raw_len += HEADER_LEN + header.len;
-            if raw_len > limit.saturating_add(HEADER_LEN) {
-                return Err(ReadError::TooLarge { limit });
+            payload_len += header.len;
+            if payload_len > limit {
+                return Err(ReadError::TooLarge { limit, seq });
             }
             first_len.get_or_insert(header.len);
             while self.input.len() < raw_len {
@@ -252,5 +255,53 @@ impl PacketStream {
     /// The packets of a message, with their headers.
     pub fn raw(&self, message: Message) -> &[u8] {
         self.bytes().get(..message.raw_len).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `message` makes of a payload of `len` bytes where `limit` is allowed.
+    async fn measured(len: usize, limit: usize) -> Result<Message, ReadError> {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let sender = tokio::spawn(async move {
+            let mut bytes = Vec::new();
+            crate::wire::frame(&mut bytes, &mut 3, &vec![b'x'; len]);
+            let mut socket = TcpStream::connect(address).await.unwrap();
+            let _refused = socket.write_all(&bytes).await;
+            socket
+        });
+        let (socket, _) = listener.accept().await.unwrap();
+        let mut stream = PacketStream::new(Socket::Plain(socket), BufferPool::new());
+        let message = stream.message(3, limit).await;
+        drop(stream);
+        drop(sender.await.unwrap());
+        message
+    }
+
+    #[tokio::test]
+    async fn the_limit_counts_payload_and_no_headers() {
+        for (len, packets) in [
+            (0, 1),
+            (100, 1),
+            (MAX_PAYLOAD - 1, 1),
+            (MAX_PAYLOAD, 2),
+            (MAX_PAYLOAD + 1, 2),
+            (2 * MAX_PAYLOAD, 3),
+        ] {
+            let message = measured(len, len).await.unwrap();
+            assert_eq!(message.raw_len, len + packets * HEADER_LEN, "{len}");
+            assert_eq!(message.first_len, len.min(MAX_PAYLOAD), "{len}");
+            assert_eq!(usize::from(message.last_seq), 3 + packets - 1, "{len}");
+            assert_eq!(message.is_split(), packets > 1, "{len}");
+            let Some(less) = len.checked_sub(1) else { continue };
+            let refused = measured(len, less).await;
+            assert!(
+                matches!(refused, Err(ReadError::TooLarge { limit }) if limit == less),
+                "{len}"
+            );
+        }
     }
 }

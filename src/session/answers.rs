@@ -1,7 +1,7 @@
 //! What Weir answers by itself.
 
 use crate::net::response::Shape;
-use crate::net::stream::ReadError;
+use crate::net::stream::{PacketStream, ReadError};
 use crate::session::execute::Work;
 use crate::session::{Closed, Session};
 use crate::sql;
@@ -73,30 +73,31 @@ impl Session {
         self.status.without(StatusFlags::SESSION_STATE_CHANGED)
     }
 
-    /// The client's bytes are not what they should be: the error MySQL gives, then the end.
-    pub(super) async fn refuse_input(&mut self, error: ReadError) -> Closed {
-        let packet = match &error {
-            ReadError::TooLarge { limit } => codes::PACKET_TOO_LARGE.packet(format!(
-                "Got a packet bigger than 'max_allowed_packet' bytes ([proxy] max_packet_bytes = {limit})"
-            )),
-            ReadError::OutOfOrder { .. } => codes::PACKETS_OUT_OF_ORDER.packet("Got packets out of order"),
-            ReadError::Closed | ReadError::Io(_) => return Closed::ByClient,
-        };
-        let mut seq = self.reply_seq();
-        let _ = self.write_error(&packet, &mut seq).await;
-        let _ = tokio::time::timeout(LINGER, self.drop_input()).await;
-        Closed::from(error)
+    /// A command's bytes are not what they should be.
+    pub(super) async fn refuse_command(&mut self, error: ReadError) -> Closed {
+        let bytes = self.worker.shared.config.proxy.max_packet_bytes;
+        let seq = self.reply_seq();
+        self.refuse_input(error, seq, &format!("[proxy] max_packet_bytes = {bytes}")).await
     }
 
-    /// Reads what the client still sends: closing with unread bytes would reset the connection, and take
-    /// the error from a client that has not read it yet.
-    async fn drop_input(&mut self) {
-        loop {
-            self.client.consume(self.client.bytes().len());
-            if !matches!(self.client.fill().await, Ok(read) if read > 0) {
-                return;
+    /// The client's bytes are not what they should be: the error MySQL gives, then the end. `seq` is the number
+    /// that was due next; `limit` says of a packet that is too large which limit it is over.
+    pub(super) async fn refuse_input(&mut self, error: ReadError, seq: u8, limit: &str) -> Closed {
+        let (mut seq, packet) = match &error {
+            // Clients expect the number after that of the last packet that they sent.
+            ReadError::TooLarge { seq, .. } => {
+                let words =
+                    format!("Got a packet bigger than 'max_allowed_packet' bytes ({limit})");
+                (seq.wrapping_add(1), codes::PACKET_TOO_LARGE.packet(words))
             }
-        }
+            ReadError::OutOfOrder { .. } => {
+                (seq, codes::PACKETS_OUT_OF_ORDER.packet("Got packets out of order"))
+            }
+            ReadError::Closed | ReadError::Io(_) => return Closed::ByClient,
+        };
+        let _ = self.write_error(&packet, &mut seq).await;
+        let _ = tokio::time::timeout(LINGER, drop_input(&mut self.client)).await;
+        Closed::from(error)
     }
 
     /// `SELECT CONNECTION_ID()`, as text or prepared.
@@ -169,5 +170,16 @@ impl Session {
         let mut out = Vec::with_capacity(text.len() + 4);
         frame(&mut out, &mut self.reply_seq(), text.as_bytes());
         Ok(self.client.write_all(&out).await?)
+    }
+}
+
+/// Reads what the client still sends: closing with unread bytes would reset the connection, and take
+/// the error from a client that has not read it yet.
+pub(super) async fn drop_input(client: &mut PacketStream) {
+    loop {
+        client.consume(client.bytes().len());
+        if !matches!(client.fill().await, Ok(read) if read > 0) {
+            return;
+        }
     }
 }

@@ -8,7 +8,7 @@ use crate::backend::connection::Connection;
 use crate::backend::pool::Lease;
 use crate::backend::replay::Prelude;
 use crate::net::response::{Shape, Walker};
-use crate::net::stream::PacketStream;
+use crate::net::stream::{PacketStream, ReadError};
 use crate::session::Session;
 use crate::session::execute::Work;
 use crate::session::prepared::{Ready, ready};
@@ -26,7 +26,7 @@ const NOT_THE_STATEMENTS_FAULT: [u16; 9] = [1290, 1792, 1836, 1049, 1146, 1054, 
 const READ_ONLY: [u16; 2] = [1290, 1836];
 
 /// One packet of a client's file, bytes; drivers send pieces far smaller.
-const MAX_FILE_PACKET: usize = 64 << 20;
+pub(super) const MAX_FILE_PACKET: usize = 64 << 20;
 
 /// How one attempt ended.
 pub(super) enum Attempt {
@@ -40,6 +40,11 @@ pub(super) enum Attempt {
     /// The session's schema is not there any more; nothing was run.
     NoSchema(ErrPacket),
     ClientGone,
+    /// What the client sent is no piece of a file; an ERR packet with this number can still say so.
+    BadFile {
+        error: ReadError,
+        seq: u8,
+    },
     /// In the middle of a response; an ERR packet with this number can still end it.
     Cut {
         why: String,
@@ -216,6 +221,7 @@ impl Session {
                 }
             }
             Ending::ClientGone | Ending::LocalInfile => Attempt::ClientGone,
+            Ending::BadFile { error, seq } => Attempt::BadFile { error, seq },
             Ending::Lost { why, passed, seq } => {
                 worker.shared.suspects.tell(server.server);
                 if passed { Attempt::Cut { why, seq } } else { lost(retry, statement, &why, true) }
@@ -298,8 +304,10 @@ async fn pass_local_file(
 ) -> Ending {
     let mut seq = walker.next_seq();
     loop {
-        let Ok(message) = client.message(seq, MAX_FILE_PACKET).await else {
-            return Ending::ClientGone;
+        let message = match client.message(seq, MAX_FILE_PACKET).await {
+            Ok(message) => message,
+            Err(ReadError::Closed | ReadError::Io(_)) => return Ending::ClientGone,
+            Err(error) => return Ending::BadFile { error, seq: seq.wrapping_add(1) },
         };
         seq = message.last_seq.wrapping_add(1);
         let written = server.stream.write_all(client.raw(message)).await;

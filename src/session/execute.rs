@@ -6,7 +6,8 @@ use std::rc::Rc;
 use crate::backend::connect::ConnectError;
 use crate::backend::pool::{Lease, LeaseError, Pool};
 use crate::net::response::Shape;
-use crate::session::attempt::Attempt;
+use crate::net::stream::ReadError;
+use crate::session::attempt::{Attempt, MAX_FILE_PACKET};
 use crate::session::door::Admission;
 use crate::session::statement::Choice;
 use crate::session::{Closed, Session};
@@ -108,6 +109,7 @@ impl Session {
                     return self.fail(&error).await;
                 }
                 Attempt::ClientGone => return Err(Closed::ByClient),
+                Attempt::BadFile { error, seq } => return Err(self.bad_file(error, seq).await),
                 Attempt::Cut { why, seq } => return Err(self.cut(why, seq).await),
             }
         }
@@ -226,6 +228,13 @@ impl Session {
             return Err(Closed::ByWeir("its transaction or pinned connection is lost".to_owned()));
         }
         Ok(())
+    }
+
+    /// A file that cannot be passed on: the server is left without its end, which undoes it.
+    async fn bad_file(&mut self, error: ReadError, seq: u8) -> Closed {
+        self.lease = None;
+        let limit = format!("a client's file may come in pieces of {MAX_FILE_PACKET}");
+        self.refuse_input(error, seq, &limit).await
     }
 
     /// The server went away in the middle of a result.

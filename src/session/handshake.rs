@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 
@@ -12,8 +12,10 @@ use crate::backend::connect::{ConnectError, answer_bits};
 use crate::backend::connection::InsertId;
 use crate::backend::pool::LeaseError;
 use crate::config::ClientTls;
-use crate::net::stream::{PacketStream, ReadError, Socket};
+use crate::net::stream::{Message, PacketStream, ReadError, Socket};
 use crate::route::Isolation;
+use crate::session::answers::drop_input;
+use crate::session::complaints::shortened;
 use crate::session::prepared::PreparedStatements;
 use crate::session::worker::{SessionEntry, Worker};
 use crate::session::{Closed, Login, Session};
@@ -32,8 +34,8 @@ const SSL_REQUEST_BYTES: usize = HEADER_LEN + 32;
 /// A login packet may have this many bytes, attributes included (the server's own limit is 64 KiB of attributes).
 const MAX_LOGIN_BYTES: usize = 256 * 1024;
 
-/// Added to the handshake limit where no error can be sent in step any more.
-const GRACE: std::time::Duration = std::time::Duration::from_millis(200);
+/// How long a client that is refused may take to read why.
+const GRACE: Duration = Duration::from_millis(200);
 
 /// Shown to clients while no server was ever seen.
 const VERSION_UNKNOWN: &str = "8.4.0-weir";
@@ -46,25 +48,33 @@ pub async fn serve(
     id: u32,
     entry_abort: tokio::task::AbortHandle,
 ) {
-    let limit = worker.shared.config.proxy.handshake_timeout;
-    let handshake = Box::pin(log_in(tcp, peer, Rc::clone(&worker), id));
+    let proxy = &worker.shared.config.proxy;
     // A login may wait for a primary; what the client itself may take is bounded in `log_in`.
-    let all = limit + worker.shared.config.proxy.hold + GRACE;
-    let mut session = match tokio::time::timeout(all, handshake).await {
-        Ok(Ok(session)) => session,
-        Ok(Err(closed)) => {
-            tracing::debug!(id, %peer, ?closed, "no login");
-            return;
-        }
-        Err(_elapsed) => {
-            too_late(id);
-            return;
-        }
+    let all = proxy.handshake_timeout + proxy.hold + 2 * GRACE;
+    let handshake = Box::pin(log_in(tcp, peer, Rc::clone(&worker), id));
+    let ended = match tokio::time::timeout(all, handshake).await {
+        Ok(ended) => ended,
+        Err(_elapsed) => Err(Closed::ByWeir("a login that no error could end".to_owned())),
+    };
+    let mut session = match ended {
+        Ok(session) => session,
+        Err(closed) => return no_login(&worker, id, peer, &closed),
     };
     let _ = session.entry.abort.set(entry_abort);
     let closed = session.run().await;
     if let Closed::ByWeir(why) = &closed {
         tracing::info!(id, %peer, why, "session closed");
+    }
+}
+
+/// Says in the log why a client did not get in; not of each where there are many.
+fn no_login(worker: &Worker, id: u32, peer: IpAddr, closed: &Closed) {
+    let Closed::ByWeir(why) = closed else {
+        tracing::debug!(id, %peer, "a client left before its login was done");
+        return;
+    };
+    if let Some(kept_back) = worker.complaints.may_write(Instant::now()) {
+        tracing::info!(id, %peer, why = shortened(why), kept_back, "no login");
     }
 }
 
@@ -123,22 +133,36 @@ async fn log_in(
     worker: Rc<Worker>,
     id: u32,
 ) -> Result<Session, Closed> {
-    // A little more than the limit itself, which `greet` answers with an error.
-    let limit = worker.shared.config.proxy.handshake_timeout + GRACE;
-    let hello = tokio::time::timeout(limit, greet(tcp, &worker, id)).await;
-    let hello = hello.map_err(|_elapsed| too_late(id))??;
-    let seq = hello.seq;
+    let proxy = &worker.shared.config.proxy;
+    let until = tokio::time::Instant::now() + proxy.handshake_timeout;
+    let hello = greet(tcp, &worker, id, until).await?;
+    let mut seq = hello.seq.wrapping_add(1);
     let database = hello.response.database.clone().filter(|name| !name.is_empty());
     let mut session = session(hello.client, &worker, id, peer, hello.capabilities, hello.salt);
+    session.login_until = until;
     session.login.collation = hello.response.collation;
     let plugin = hello.response.plugin.clone();
     let answer = (hello.response.username, Some(hello.response.auth), plugin);
-    session.authenticate(answer, seq, database).await?;
+    let proved = session.authenticate(answer, &mut seq, database);
+    match tokio::time::timeout(proxy.handshake_timeout + proxy.hold, proved).await {
+        Ok(proved) => proved?,
+        Err(_elapsed) => {
+            let words = "Weir got no word from a server on this login within \
+                         [proxy] handshake_seconds + hold_seconds";
+            let _ = session.write_error(&codes::UNKNOWN_ERROR.packet(words), &mut seq).await;
+            return Err(Closed::ByWeir(words.to_owned()));
+        }
+    }
     Ok(session)
 }
 
 /// Sends the greeting and reads the login packet, inside TLS if the client wants it.
-async fn greet(tcp: TcpStream, worker: &Rc<Worker>, id: u32) -> Result<Hello, Closed> {
+async fn greet(
+    tcp: TcpStream,
+    worker: &Rc<Worker>,
+    id: u32,
+    until: tokio::time::Instant,
+) -> Result<Hello, Closed> {
     let topology = worker.shared.topology.load_full();
     let offered =
         offered(&topology, worker.shared.tls.is_some()).without(worker.shared.lacking.bits());
@@ -162,31 +186,15 @@ async fn greet(tcp: TcpStream, worker: &Rc<Worker>, id: u32) -> Result<Hello, Cl
     let mut client = PacketStream::new(Socket::Plain(tcp), Rc::clone(&worker.buffers));
     client.write_all(&out).await?;
     let limit = worker.shared.config.proxy.handshake_timeout;
-    let first = tokio::time::timeout(limit, async {
-        client.fill_at_most(SSL_REQUEST_BYTES).await?;
-        client.message(1, MAX_LOGIN_BYTES).await
-    });
-    let Ok(first) = first.await else {
-        let words = format!(
-            "Got timeout reading communication packets: no login within {} s ([proxy] handshake_seconds)",
-            limit.as_secs_f64()
-        );
-        tracing::info!(id, words, "closed");
-        refuse(&mut client, 1, &codes::NET_READ_INTERRUPTED.packet(&*words)).await;
-        return Err(Closed::ByWeir(words));
-    };
-    let mut message = first?;
     let mut seq = 1;
+    // As any failure here, that of this read shows in the next.
+    let _ = tokio::time::timeout_at(until, client.fill_at_most(SSL_REQUEST_BYTES)).await;
+    let mut message = login_message(&mut client, seq, until, limit).await?;
     if is_ssl_request(client.payload(message)) {
-        let Some(tls) = &worker.shared.tls else {
-            return Err(Closed::ByWeir("a client asked for TLS, which is off".to_owned()));
-        };
         client.consume(message.raw_len);
-        let Socket::Plain(tcp) = client.into_socket() else { return Err(Closed::ByClient) };
-        let stream = tls.accept(tcp).await?;
-        client = PacketStream::new(Socket::Accepted(Box::new(stream)), Rc::clone(&worker.buffers));
-        message = client.message(2, MAX_LOGIN_BYTES).await?;
+        client = secure(client, worker, until).await?;
         seq = 2;
+        message = login_message(&mut client, seq, until, limit).await?;
     }
     let response = HandshakeResponse::decode(client.payload(message));
     client.consume(message.raw_len);
@@ -206,16 +214,70 @@ async fn greet(tcp: TcpStream, worker: &Rc<Worker>, id: u32) -> Result<Hello, Cl
     Ok(Hello { client, response, salt, capabilities, seq })
 }
 
-fn too_late(id: u32) -> Closed {
-    let why = "no login within [proxy] handshake_seconds";
-    tracing::info!(id, why, "closed");
-    Closed::ByWeir(why.to_owned())
+/// Starts TLS behind an SSL request.
+async fn secure(
+    mut client: PacketStream,
+    worker: &Rc<Worker>,
+    until: tokio::time::Instant,
+) -> Result<PacketStream, Closed> {
+    let Some(tls) = &worker.shared.tls else {
+        let words = "Bad handshake: a client asked for TLS, which is off ([proxy] tls)";
+        refuse(&mut client, 2, &codes::BAD_HANDSHAKE.packet(words)).await;
+        return Err(Closed::ByWeir(words.to_owned()));
+    };
+    let Socket::Plain(tcp) = client.into_socket() else { return Err(Closed::ByClient) };
+    let stream = match tokio::time::timeout_at(until, tls.accept(tcp)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return Err(Closed::ByWeir(format!("no TLS with the client: {error}"))),
+        Err(_elapsed) => {
+            let words = "no TLS with the client within [proxy] handshake_seconds";
+            return Err(Closed::ByWeir(words.to_owned()));
+        }
+    };
+    Ok(PacketStream::new(Socket::Accepted(Box::new(stream)), Rc::clone(&worker.buffers)))
+}
+
+/// A packet of the login; a client that sends none in time, or one that cannot be part of a login, is told so.
+async fn login_message(
+    client: &mut PacketStream,
+    seq: u8,
+    until: tokio::time::Instant,
+    limit: Duration,
+) -> Result<Message, Closed> {
+    let (error, reply_seq, why) =
+        match tokio::time::timeout_at(until, client.message(seq, MAX_LOGIN_BYTES)).await {
+            Ok(Ok(message)) => return Ok(message),
+            Ok(Err(ReadError::Closed | ReadError::Io(_))) => return Err(Closed::ByClient),
+            Ok(Err(error @ ReadError::TooLarge { limit, .. })) => {
+                let words = format!(
+                    "Got a packet bigger than 'max_allowed_packet' bytes (a login may have {limit})"
+                );
+                (codes::PACKET_TOO_LARGE.packet(words), seq.wrapping_add(1), error.to_string())
+            }
+            Ok(Err(error @ ReadError::OutOfOrder { .. })) => {
+                let packet = codes::PACKETS_OUT_OF_ORDER.packet("Got packets out of order");
+                (packet, seq.wrapping_add(1), error.to_string())
+            }
+            Err(_elapsed) => {
+                let seconds = limit.as_secs_f64();
+                let why = format!("no login within {seconds} s ([proxy] handshake_seconds)");
+                let words = format!("Got timeout reading communication packets: {why}");
+                (codes::NET_READ_INTERRUPTED.packet(words), seq, why)
+            }
+        };
+    refuse(client, reply_seq, &error).await;
+    Err(Closed::ByWeir(why))
 }
 
 async fn refuse(client: &mut PacketStream, mut seq: u8, error: &ErrPacket) {
     let mut out = Vec::with_capacity(64);
     frame_with(&mut out, &mut seq, |body| error.encode(body, Capabilities::PROTOCOL_41));
-    let _ = client.write_all(&out).await;
+    let told = async {
+        client.write_all(&out).await?;
+        drop_input(client).await;
+        Ok::<(), std::io::Error>(())
+    };
+    let _ = tokio::time::timeout(GRACE, told).await;
 }
 
 /// Twenty random bytes, none of them 0 or `$` (clients read the salt as text).
@@ -254,6 +316,7 @@ fn session(
         server_bits,
         login,
         salt,
+        login_until: tokio::time::Instant::now(),
         peer: peer.to_string(),
         wanted: worker.initial_state(255, None, server_bits),
         status: worker.initial_status(),
@@ -285,38 +348,37 @@ fn session(
 }
 
 impl Session {
-    /// Proves who the client is, chooses the schema, and says OK.
+    /// Proves who the client is, chooses the schema, and says OK. `seq` is the number of Weir's next packet.
     pub(super) async fn authenticate(
         &mut self,
         answer: (Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>),
-        seq: u8,
+        seq: &mut u8,
         database: Option<Vec<u8>>,
     ) -> Result<(), Closed> {
         let (user, auth, plugin) = answer;
-        let mut seq = seq.wrapping_add(1);
         self.login.user = Rc::from(user.as_slice());
         self.pools.clear();
         self.wanted = self.worker.initial_state(self.login.collation, None, self.server_bits);
         self.follow_variables();
-        match self.prove(auth, plugin, &mut seq).await? {
+        match self.prove(auth, plugin, seq).await? {
             Ok((password, generation)) => {
                 self.login.password = password;
                 self.login.generation = generation;
             }
             Err(error) => {
-                self.write_error(&error, &mut seq).await?;
+                self.write_error(&error, seq).await?;
                 return Err(Closed::ByWeir(String::from_utf8_lossy(&error.message).into_owned()));
             }
         }
         if let Some(database) = database
             && let Err(error) = self.enter_schema(database.into()).await
         {
-            self.write_error(&error, &mut seq).await?;
+            self.write_error(&error, seq).await?;
             return Err(Closed::ByWeir(String::from_utf8_lossy(&error.message).into_owned()));
         }
         self.entry = SessionEntry::new(self.id, &user);
         self.worker.shared.registry.add(std::sync::Arc::clone(&self.entry));
-        self.write_ok(seq).await
+        self.write_ok(*seq).await
     }
 
     /// Makes sure that the user can use the schema, as a server does at login.
@@ -385,7 +447,10 @@ impl Session {
         let abort = self.entry.abort.get().cloned();
         let database = asked.database.filter(|name| !name.is_empty());
         // As a server does, with a salt of its own: clients send no answer to the old one.
-        self.authenticate((asked.username, None, asked.plugin), seq, database).await?;
+        let limit = self.worker.shared.config.proxy.handshake_timeout;
+        self.login_until = tokio::time::Instant::now() + limit;
+        let mut seq = seq.wrapping_add(1);
+        self.authenticate((asked.username, None, asked.plugin), &mut seq, database).await?;
         if let Some(abort) = abort {
             let _ = self.entry.abort.set(abort);
         }
@@ -395,12 +460,7 @@ impl Session {
     /// The next packet of the login exchange.
     pub(super) async fn login_packet(&mut self, seq: &mut u8) -> Result<Vec<u8>, Closed> {
         let limit = self.worker.shared.config.proxy.handshake_timeout;
-        let message = tokio::time::timeout(limit, self.client.message(*seq, MAX_LOGIN_BYTES)).await;
-        let message =
-            message.map_err(|_elapsed| too_late(self.id))?.map_err(|error| match error {
-                ReadError::Io(_) | ReadError::Closed => Closed::ByClient,
-                other => Closed::ByWeir(other.to_string()),
-            })?;
+        let message = login_message(&mut self.client, *seq, self.login_until, limit).await?;
         *seq = seq.wrapping_add(1);
         let payload = self.client.payload(message).to_vec();
         self.client.consume(message.raw_len);

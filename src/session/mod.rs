@@ -5,6 +5,7 @@ mod answers;
 mod attempt;
 mod authenticate;
 mod commands;
+mod complaints;
 mod door;
 mod execute;
 mod handshake;
@@ -85,6 +86,8 @@ struct Session {
     login: Login,
     /// The salt of the greeting, which COM_CHANGE_USER answers to.
     salt: [u8; 20],
+    /// By when the client must have sent all of its login.
+    login_until: tokio::time::Instant,
     peer: String,
     /// What the session's connection must be in before its command.
     wanted: State,
@@ -157,7 +160,7 @@ impl Session {
         };
         let message = match message {
             Ok(message) => message,
-            Err(error) => return Err(self.refuse_input(error).await),
+            Err(error) => return Err(self.refuse_command(error).await),
         };
         let Some(first) = self.client.payload(message).first().copied() else {
             // A server takes an empty packet for command 0, which clients cannot ask for.

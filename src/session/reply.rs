@@ -5,7 +5,7 @@ use std::io;
 
 use crate::backend::connection::Connection;
 use crate::net::response::{Event, Step, Walker};
-use crate::net::stream::PacketStream;
+use crate::net::stream::{PacketStream, ReadError};
 use crate::session::trackers::{self, Told, Wants};
 use crate::wire::{
     Capabilities, EofPacket, ErrPacket, HEADER_LEN, Header, OkPacket, PrepareOk, StatusFlags, frame,
@@ -45,6 +45,8 @@ pub(super) enum Ending {
     Lost { why: String, passed: bool, seq: Option<u8> },
     /// The client is gone.
     ClientGone,
+    /// What the client sent is no piece of the file that it was asked for; `seq` is due next.
+    BadFile { error: ReadError, seq: u8 },
 }
 
 /// What the client is to see of a response.

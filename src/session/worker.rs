@@ -19,6 +19,7 @@ use crate::backend::pool::Pools;
 use crate::backend::state::Variables;
 use crate::config::Config;
 use crate::net::buffer::BufferPool;
+use crate::session::complaints::Complaints;
 use crate::sql::Classifier;
 use crate::topology::{ServerId, Suspects, Topology};
 use crate::wire::scramble::LoginKey;
@@ -62,6 +63,7 @@ pub struct Worker {
     bases: RefCell<HashMap<u8, Rc<Variables>>>,
     schemas: RefCell<HashMap<SchemaKey, Instant>>,
     seed: Cell<u64>,
+    pub(super) complaints: Complaints,
     /// Told when a server has fallen silent.
     silence: Notify,
 }
@@ -86,6 +88,7 @@ impl Worker {
             bases: RefCell::default(),
             schemas: RefCell::default(),
             seed: Cell::new(seed | 1),
+            complaints: Complaints::default(),
             silence: Notify::new(),
         }
     }

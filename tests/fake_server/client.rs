@@ -5,10 +5,10 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use weir::wire::auth::PLUGIN_SHA2;
+use weir::wire::auth::{PLUGIN_NATIVE, PLUGIN_SHA2, REQUEST_PUBLIC_KEY};
 use weir::wire::{
-    AuthMoreData, Capabilities, ErrPacket, Greeting, HandshakeResponse, Header, Reader, frame,
-    scramble,
+    AuthMoreData, AuthSwitch, Capabilities, ErrPacket, Greeting, HandshakeResponse, Header,
+    MAX_PAYLOAD, Reader, frame, scramble,
 };
 
 /// An answer that takes longer hangs.
@@ -71,11 +71,16 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects and reads the greeting.
-    pub async fn greet(address: &str) -> Self {
+    /// Connects, and reads nothing yet.
+    pub async fn connect(address: &str) -> Self {
         let socket = TcpStream::connect(address).await.unwrap();
         socket.set_nodelay(true).unwrap();
-        let mut client = Self { socket, capabilities: MODERN, offered: MODERN, salt: [0; 20] };
+        Self { socket, capabilities: MODERN, offered: MODERN, salt: [0; 20] }
+    }
+
+    /// Connects and reads the greeting.
+    pub async fn greet(address: &str) -> Self {
+        let mut client = Self::connect(address).await;
         let (seq, greeting) = client.packet().await.expect("Weir greets");
         let greeting = Greeting::decode(&greeting).unwrap();
         assert_eq!(seq, 0);
@@ -113,24 +118,59 @@ impl Client {
 
     /// The login packet's payload.
     pub fn response(&self, user: &str, password: &str) -> Vec<u8> {
-        let auth = match password {
-            "" => Vec::new(),
-            password => scramble::sha2(password.as_bytes(), &self.salt),
-        };
+        self.response_by(PLUGIN_SHA2, user, password)
+    }
+
+    /// The same with an answer by that plugin.
+    pub fn response_by(&self, plugin: &str, user: &str, password: &str) -> Vec<u8> {
         let response = HandshakeResponse {
             capabilities: self.capabilities,
             max_packet: 1 << 24,
             collation: 45,
             username: user.into(),
-            auth,
+            auth: answer(plugin, password, &self.salt),
             database: None,
-            plugin: Some(PLUGIN_SHA2.into()),
+            plugin: Some(plugin.into()),
             attributes: b"\x03abc\x03def".to_vec(),
             zstd_level: None,
         };
         let mut payload = Vec::new();
         response.encode(&mut payload);
         payload
+    }
+
+    /// A whole login on a fresh connection, with a switch to another plugin and with the password itself, by RSA,
+    /// where Weir asks for them. Gives the plugins that were answered, or the error.
+    pub async fn prove(
+        &mut self,
+        plugin: &str,
+        user: &str,
+        password: &str,
+    ) -> Result<Vec<String>, ErrPacket> {
+        let response = self.response_by(plugin, user, password);
+        self.send(1, &response).await;
+        let mut plugins = vec![plugin.to_owned()];
+        loop {
+            let (seq, packet) = self.packet().await.expect("Weir answers the login");
+            match packet.as_slice() {
+                [0, ..] => return Ok(plugins),
+                [ErrPacket::HEADER, ..] => return Err(ErrPacket::decode(&packet).unwrap()),
+                [AuthSwitch::HEADER, ..] => {
+                    let switch = AuthSwitch::decode(&packet).unwrap();
+                    self.salt = switch.data[..20].try_into().unwrap();
+                    let plugin = String::from_utf8(switch.plugin).unwrap();
+                    self.send(seq + 1, &answer(&plugin, password, &self.salt)).await;
+                    plugins.push(plugin);
+                }
+                [AuthMoreData::HEADER, 3] => {}
+                [AuthMoreData::HEADER, 4] => self.send(seq + 1, &[REQUEST_PUBLIC_KEY]).await,
+                [AuthMoreData::HEADER, pem @ ..] => {
+                    let secret = scramble::encrypt_password(pem, password.as_bytes(), &self.salt);
+                    self.send(seq + 1, &secret.unwrap()).await;
+                }
+                other => panic!("no part of a login: {other:?}"),
+            }
+        }
     }
 
     /// One payload, numbered from `seq`.
@@ -160,7 +200,8 @@ impl Client {
     /// Sends a command and reads its answer.
     pub async fn command(&mut self, code: u8, body: &[u8]) -> Outcome {
         self.send(0, &[&[code], body].concat()).await;
-        self.answer().await
+        let packets = (body.len() + 1) / MAX_PAYLOAD + 1;
+        self.answer_from(u8::try_from(packets).unwrap()).await
     }
 
     /// A text query's outcome.
@@ -168,9 +209,13 @@ impl Client {
         self.command(COM_QUERY, sql.as_bytes()).await
     }
 
-    /// The answer to a query, to its end.
+    /// The answer to a command of one packet, to its end.
     pub async fn answer(&mut self) -> Outcome {
-        let mut answer = Answer { client: self, seq: 1, rows: Vec::new() };
+        self.answer_from(1).await
+    }
+
+    async fn answer_from(&mut self, seq: u8) -> Outcome {
+        let mut answer = Answer { client: self, seq, rows: Vec::new() };
         answer.read().await.unwrap_or_else(|ended| ended)
     }
 
@@ -191,6 +236,15 @@ impl Client {
         let mut byte = [0];
         let read = timeout(LIMIT, self.socket.read(&mut byte)).await;
         matches!(read, Ok(Ok(0) | Err(_)))
+    }
+}
+
+/// What a client answers to the salt.
+fn answer(plugin: &str, password: &str, salt: &[u8]) -> Vec<u8> {
+    match (password, plugin) {
+        ("", _) => Vec::new(),
+        (_, PLUGIN_NATIVE) => scramble::native(password.as_bytes(), salt),
+        _ => scramble::sha2(password.as_bytes(), salt),
     }
 }
 

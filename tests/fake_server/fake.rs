@@ -16,7 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 use weir::wire::auth::{FAST_AUTH_OK, PLUGIN_SHA2};
 use weir::wire::{
     AuthMoreData, Capabilities, ColumnDefinition, Command, EofPacket, ErrPacket, Greeting,
-    HandshakeResponse, Header, OkPacket, PrepareOk, QueryCommand, StatusFlags,
+    HandshakeResponse, Header, MAX_PAYLOAD, OkPacket, PrepareOk, QueryCommand, StatusFlags,
     encode_binary_result, encode_text_result, frame, frame_with,
 };
 
@@ -122,6 +122,7 @@ impl Fake {
                     capabilities: OFFERED,
                     in_transaction: false,
                     spoiled: false,
+                    seq: 0,
                     prepared: BTreeMap::new(),
                 };
                 connections.spawn(conn.serve());
@@ -145,6 +146,8 @@ struct Conn {
     capabilities: Capabilities,
     in_transaction: bool,
     spoiled: bool,
+    /// The number that follows the last packet's.
+    seq: u8,
     /// The texts of prepared statements.
     prepared: BTreeMap<u32, String>,
 }
@@ -232,12 +235,30 @@ impl Conn {
         Ok(())
     }
 
+    /// The next payload, long ones joined.
     async fn packet(&mut self) -> io::Result<Vec<u8>> {
-        let mut header = [0; 4];
-        self.socket.read_exact(&mut header).await?;
-        let mut payload = vec![0; Header::parse(&header).unwrap().len];
-        self.socket.read_exact(&mut payload).await?;
-        Ok(payload)
+        let mut payload = Vec::new();
+        loop {
+            let mut header = [0; 4];
+            self.socket.read_exact(&mut header).await?;
+            let header = Header::parse(&header).unwrap();
+            self.seq = header.seq.wrapping_add(1);
+            let from = payload.len();
+            payload.resize(from + header.len, 0);
+            self.socket.read_exact(&mut payload[from..]).await?;
+            if header.len < MAX_PAYLOAD {
+                return Ok(payload);
+            }
+        }
+    }
+
+    /// Asks for the client's file, reads it to its end, and says OK.
+    async fn ask_for_file(&mut self) -> io::Result<bool> {
+        let mut request = Vec::new();
+        frame(&mut request, &mut 1, b"\xFBa file");
+        self.write(&request).await?;
+        while !self.packet().await?.is_empty() {}
+        self.write(&framed_ok(self.seq, 1, self.status())).await
     }
 
     async fn query(&mut self, text: &str) -> io::Result<bool> {
@@ -262,7 +283,7 @@ impl Conn {
         let answer = if text.starts_with("SELECT") {
             self.result(&[script])
         } else {
-            framed_ok(1, 1, self.status())
+            framed_ok(self.seq, 1, self.status())
         };
         let order = match (script.strip_prefix("replica:"), &self.shared.source) {
             (Some(order), Some(_)) => order,
@@ -331,6 +352,7 @@ impl Conn {
                 return self.write(&result).await;
             }
             "then_close" => self.write(answer).await?,
+            "infile" => return self.ask_for_file().await,
             "close_between" => {
                 let (columns, rows) = table(&[("v", script)], true);
                 let status = self.status().with(StatusFlags::MORE_RESULTS);

@@ -20,6 +20,7 @@ mod foreign;
 #[expect(dead_code, reason = "only one of its two uses is needed here")]
 mod guard;
 mod hostile;
+mod limits;
 mod logins;
 mod mixed;
 mod replicas;

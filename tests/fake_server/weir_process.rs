@@ -45,8 +45,11 @@ impl Weir {
         let file = directory.path().join("proxy.toml");
         std::fs::write(&file, config).unwrap();
         let log = directory.path().join("weir.log");
-        let program =
-            format!("'{}' serve --config '{}'", env!("CARGO_BIN_EXE_weir"), file.display());
+        let program = format!(
+            "NO_COLOR=1 '{}' serve --config '{}'",
+            env!("CARGO_BIN_EXE_weir"),
+            file.display()
+        );
         let (guard, pid) = Guard::run(&program, &log, GRACE);
         let address = format!("127.0.0.1:{port}");
         let weir = Self { address, pid, log, _guard: guard, _directory: directory };
