@@ -182,20 +182,31 @@ async fn single(connection: &mut Connection) -> Result<Option<ErrPacket>, String
 
 /// Reads a result of one row with one number.
 async fn number(connection: &mut Connection) -> Result<u64, String> {
-    let packets = if connection.capabilities.has(Capabilities::DEPRECATE_EOF) { 4 } else { 5 };
-    let row = packets - 1;
+    let modern = connection.capabilities.has(Capabilities::DEPRECATE_EOF);
+    let end = if modern { 4 } else { 5 };
     let mut value = 0;
-    for seq in 1..=packets {
+    for seq in 1..=end {
         let message = connection.stream.message(seq, MAX_ANSWER).await;
         let message = message.map_err(|error| error.to_string())?;
         let payload = connection.stream.payload(message);
-        if payload.first() == Some(&ErrPacket::HEADER) {
-            return Err("the server refused SELECT LAST_INSERT_ID()".to_owned());
-        }
-        if seq == row {
-            let digits = Reader::new(payload).lenenc_bytes("last insert id");
-            let digits = digits.map_err(|error| error.to_string())?;
-            value = std::str::from_utf8(digits).ok().and_then(|d| d.parse().ok()).unwrap_or(0);
+        let is_due = match (seq, payload) {
+            (_, [ErrPacket::HEADER, ..]) => {
+                let error = ErrPacket::decode(payload).map_err(|error| error.to_string())?;
+                return Err(format!("the server refused SELECT LAST_INSERT_ID(): {error}"));
+            }
+            (1, payload) => payload == [1],
+            (seq, [first, ..]) if seq == end || (seq == 3 && !modern) => *first == 0xFE,
+            (2, _) => true,
+            (_, payload) => {
+                let digits = Reader::new(payload).lenenc_bytes("last insert id");
+                let digits = digits.ok().and_then(|digits| std::str::from_utf8(digits).ok());
+                let number = digits.and_then(|digits| digits.parse().ok());
+                value = number.unwrap_or_default();
+                number.is_some()
+            }
+        };
+        if !is_due {
+            return Err("no answer to SELECT LAST_INSERT_ID()".to_owned());
         }
         connection.stream.consume(message.raw_len);
     }

@@ -211,6 +211,10 @@ impl Walker {
             (Phase::Rows, 0xFE) if self.is_end(len) => Some(self.end_event()),
             (Phase::ColumnsEnd, 0xFE) if len < 9 => Some(Event::MiddleEof),
             (Phase::ColumnsEnd, _) => Some(Event::Broken("no EOF after the column definitions")),
+            (Phase::ParamsEnd(_) | Phase::DefinitionsEnd, 0xFE) if len < 9 => None,
+            (Phase::ParamsEnd(_) | Phase::DefinitionsEnd, _) => {
+                Some(Event::Broken("no EOF after the definitions of COM_STMT_PREPARE"))
+            }
             (Phase::Columns(u64::MAX), 0xFE) if self.is_end(len) => Some(self.end_event()),
             (Phase::LocalInfile, 0x00) => Some(Event::Ok),
             (Phase::LocalInfile, _) => Some(Event::Broken("no OK after a local file")),

@@ -299,7 +299,7 @@ mod tests {
             let Some(less) = len.checked_sub(1) else { continue };
             let refused = measured(len, less).await;
             assert!(
-                matches!(refused, Err(ReadError::TooLarge { limit }) if limit == less),
+                matches!(refused, Err(ReadError::TooLarge { limit, .. }) if limit == less),
                 "{len}"
             );
         }

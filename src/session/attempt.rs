@@ -145,6 +145,12 @@ impl Session {
             Some((bytes, last_seq)) => (bytes.as_slice(), *last_seq),
             None => (client.raw(message), message.last_seq),
         };
+        if !pipelined && !server.stream.is_quiet() {
+            // What nobody asked for would be taken for the answer, on a connection that is held, too.
+            server.tainted = true;
+            let why = "the server closed the connection, or said what nobody asked for";
+            return Err(lost(retry, statement, why, false));
+        }
         server.busy = !matches!(work, Work::LongData { .. });
         let sent = if pipelined {
             server.stream.write_all(&[prelude.bytes.as_slice(), body].concat()).await
@@ -294,7 +300,8 @@ fn lost(retry: bool, statement: &Statement, why: &str, sent: bool) -> Attempt {
     Attempt::Failed(codes::LOST_CONNECTION.packet(words))
 }
 
-/// Passes the client's file to the server, up to and with its empty packet, then the rest of the response.
+/// Passes the client's file to the server, up to and with its empty packet, then the rest of the response. The
+/// client has seen the request for its file, so an error comes after that.
 async fn pass_local_file(
     server: &mut Connection,
     client: &mut PacketStream,
@@ -313,6 +320,7 @@ async fn pass_local_file(
         let written = server.stream.write_all(client.raw(message)).await;
         client.consume(message.raw_len);
         if let Err(error) = written {
+            // The client goes on sending, so no number is the right one.
             let why = format!("the link to the server failed: {error}");
             return Ending::Lost { why, passed: true, seq: None };
         }
@@ -321,5 +329,11 @@ async fn pass_local_file(
         }
     }
     walker.resume_after_file(seq);
-    pass(server, client, walker, view, reply).await
+    match pass(server, client, walker, view, reply).await {
+        Ending::Lost { why, passed, seq: at } => {
+            let why = format!("{why}; whether the file was loaded is not known");
+            Ending::Lost { why, passed: true, seq: if passed { at } else { Some(seq) } }
+        }
+        ending => ending,
+    }
 }

@@ -26,12 +26,19 @@ pub const CLASSIC: Capabilities = Capabilities(
 /// What a client of today asks for.
 pub const MODERN: Capabilities = Capabilities(CLASSIC.0 | Capabilities::DEPRECATE_EOF.0);
 
+/// utf8mb4_general_ci
+const UTF8MB4: u8 = 45;
+/// latin1_swedish_ci
+pub const LATIN1: u8 = 8;
+
 pub const COM_INIT_DB: u8 = 0x02;
 pub const COM_QUERY: u8 = 0x03;
+pub const COM_FIELD_LIST: u8 = 0x04;
 pub const COM_PING: u8 = 0x0E;
 pub const COM_CHANGE_USER: u8 = 0x11;
 pub const COM_STMT_PREPARE: u8 = 0x16;
 pub const COM_STMT_EXECUTE: u8 = 0x17;
+pub const COM_STMT_FETCH: u8 = 0x1C;
 
 /// How a command ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +75,8 @@ pub struct Client {
     /// What Weir's greeting offers.
     pub offered: Capabilities,
     pub salt: [u8; 20],
+    /// What the login says; connections that were opened with another one are brought to it.
+    pub collation: u8,
 }
 
 impl Client {
@@ -75,7 +84,7 @@ impl Client {
     pub async fn connect(address: &str) -> Self {
         let socket = TcpStream::connect(address).await.unwrap();
         socket.set_nodelay(true).unwrap();
-        Self { socket, capabilities: MODERN, offered: MODERN, salt: [0; 20] }
+        Self { socket, capabilities: MODERN, offered: MODERN, salt: [0; 20], collation: UTF8MB4 }
     }
 
     /// Connects and reads the greeting.
@@ -126,7 +135,7 @@ impl Client {
         let response = HandshakeResponse {
             capabilities: self.capabilities,
             max_packet: 1 << 24,
-            collation: 45,
+            collation: self.collation,
             username: user.into(),
             auth: answer(plugin, password, &self.salt),
             database: None,

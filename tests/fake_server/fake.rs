@@ -71,6 +71,9 @@ pub struct Seen {
     pub silent: AtomicBool,
     /// Whether session trackers are refused from now on, as by a server that has other ones.
     pub trackless: AtomicBool,
+    /// The beginning of a command, as [`Conn::described`], and what its next answer is to be instead of the right
+    /// one; the monitor's commands do not count.
+    trap: Mutex<Option<(String, String)>>,
     /// Whether nothing is answered from now on, to nobody: a process that is stopped.
     pub frozen: AtomicBool,
 }
@@ -79,6 +82,21 @@ impl Seen {
     /// How often exactly this statement arrived.
     pub fn count(&self, statement: &str) -> usize {
         self.statements.lock().unwrap().get(statement).copied().unwrap_or(0)
+    }
+
+    /// Has the next command that begins so be answered by a script, and only that one.
+    pub fn set_trap(&self, command: &str, script: &str) {
+        *self.trap.lock().unwrap() = Some((command.to_owned(), script.to_owned()));
+    }
+
+    /// Whether a command has come that the trap was for.
+    pub fn trap_is_sprung(&self) -> bool {
+        self.trap.lock().unwrap().is_none()
+    }
+
+    fn spring(&self, command: &str) -> Option<String> {
+        let mut trap = self.trap.lock().unwrap();
+        trap.take_if(|(begins, _)| command.starts_with(begins.as_str())).map(|(_, script)| script)
     }
 
     /// That no connection was used, or is still open, after it was spoiled.
@@ -123,6 +141,8 @@ impl Fake {
                     in_transaction: false,
                     spoiled: false,
                     seq: 0,
+                    is_monitor: false,
+                    insert_id: 0,
                     prepared: BTreeMap::new(),
                 };
                 connections.spawn(conn.serve());
@@ -148,6 +168,9 @@ struct Conn {
     spoiled: bool,
     /// The number that follows the last packet's.
     seq: u8,
+    is_monitor: bool,
+    /// What LAST_INSERT_ID() gives.
+    insert_id: u64,
     /// The texts of prepared statements.
     prepared: BTreeMap<u32, String>,
 }
@@ -172,6 +195,17 @@ impl Conn {
                 self.shared.seen.reused.fetch_add(1, Ordering::Relaxed);
             }
             let (code, body) = (Command::from_byte(command[0]), &command[1..]);
+            if !self.is_monitor {
+                let described = self.described(code, body);
+                if let Some(script) = self.shared.seen.spring(&described) {
+                    let right = self.right_answer(code, &described);
+                    self.drop_what_was_sent_along().await?;
+                    if !self.act(&script, "trap", &right).await? {
+                        return Ok(());
+                    }
+                    continue;
+                }
+            }
             let goes_on = match code {
                 Command::Quit => false,
                 Command::Query => {
@@ -181,12 +215,68 @@ impl Conn {
                 Command::StmtPrepare => self.prepare(&String::from_utf8_lossy(body)).await?,
                 Command::StmtExecute => self.execute(body).await?,
                 Command::InitDb => self.init_db(body).await?,
+                Command::StmtFetch | Command::FieldList => {
+                    let right = self.right_answer(code, "");
+                    self.write(&right).await?
+                }
                 Command::StmtClose | Command::StmtSendLongData => true,
                 _ => self.ok().await?,
             };
             if !goes_on {
                 return Ok(());
             }
+        }
+    }
+
+    /// Forgets the commands that came in one write with the last: they were sent before its answer could be seen.
+    async fn drop_what_was_sent_along(&mut self) -> io::Result<()> {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let mut bytes = [0; 4096];
+        match self.socket.try_read(&mut bytes) {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// A command in words: the text of a query, or the command's name and its text.
+    fn described(&self, code: Command, body: &[u8]) -> String {
+        let name = match code {
+            Command::Query => {
+                let query = QueryCommand::decode(body, self.capabilities).unwrap();
+                return String::from_utf8_lossy(query.sql).into_owned();
+            }
+            Command::InitDb => "INIT_DB",
+            Command::StmtPrepare => "PREPARE",
+            Command::StmtExecute => return "EXECUTE".to_owned(),
+            Command::StmtFetch => return "FETCH".to_owned(),
+            Command::FieldList => "FIELD_LIST",
+            _ => return String::new(),
+        };
+        format!("{name} {}", String::from_utf8_lossy(body))
+    }
+
+    /// What a server answers to such a command.
+    fn right_answer(&mut self, code: Command, described: &str) -> Vec<u8> {
+        match code {
+            Command::StmtPrepare => self.prepared_answer(described.trim_start_matches("PREPARE ")),
+            Command::StmtFetch => {
+                let (column, row) = (ColumnDefinition::text("v"), b"fetched".to_vec());
+                let mut out = Vec::new();
+                let (caps, status) = (self.capabilities, StatusFlags(0x80));
+                let rows = [vec![Some(row)]];
+                encode_binary_result(&mut out, &mut 0, caps, status, &[column], &rows).unwrap();
+                // Without column count and definition: those came with the execution.
+                renumbered(&packets(&out)[2..])
+            }
+            Command::FieldList => {
+                let result = self.result(&[]);
+                let packets = packets(&result);
+                renumbered(&[packets[1], packets[packets.len() - 1]])
+            }
+            Command::Query if described.starts_with("SELECT LAST_INSERT_ID()") => {
+                self.result(&[&self.insert_id.to_string()])
+            }
+            _ => framed_ok(1, 0, self.status()),
         }
     }
 
@@ -209,9 +299,10 @@ impl Conn {
         self.write(&out).await?;
         let response = HandshakeResponse::decode(&self.packet().await?).unwrap();
         self.capabilities = response.capabilities.and(OFFERED);
+        self.is_monitor = response.username == b"mon";
         out.clear();
         let mut seq = 2;
-        if response.username != b"mon" {
+        if !self.is_monitor {
             let seen = &self.shared.seen;
             if seen.silent.load(Ordering::Relaxed) {
                 std::future::pending::<()>().await;
@@ -253,12 +344,29 @@ impl Conn {
     }
 
     /// Asks for the client's file, reads it to its end, and says OK.
-    async fn ask_for_file(&mut self) -> io::Result<bool> {
+    async fn ask_for_file(&mut self, script: &str) -> io::Result<bool> {
         let mut request = Vec::new();
         frame(&mut request, &mut 1, b"\xFBa file");
         self.write(&request).await?;
+        match script.split(' ').nth(1) {
+            Some("closes") => return Ok(false),
+            Some("babbles") => {
+                self.write(&[&request[..3], b"\x02", &request[4..]].concat()).await?;
+            }
+            _ => {}
+        }
         while !self.packet().await?.is_empty() {}
-        self.write(&framed_ok(self.seq, 1, self.status())).await
+        let right = framed_ok(self.seq, 1, self.status());
+        let order = script.split(' ').nth(2).unwrap_or_default().to_owned();
+        match order.as_str() {
+            "err" => self.refuse(Vec::new(), self.seq, 1146).await,
+            "result" => {
+                let mut result = self.result(&["of a file"]);
+                result[3] = self.seq;
+                self.write(&result).await
+            }
+            _ => self.act(&order, script, &right).await,
+        }
     }
 
     async fn query(&mut self, text: &str) -> io::Result<bool> {
@@ -270,7 +378,14 @@ impl Conn {
             if tracks && self.shared.seen.trackless.load(Ordering::Relaxed) {
                 return self.refuse(Vec::new(), 1, 1193).await;
             }
+            if let Some((_, value)) = text.split_once("last_insert_id=") {
+                self.insert_id = value.parse().unwrap();
+            }
             return self.ok().await;
+        }
+        if text.starts_with("SELECT LAST_INSERT_ID()") {
+            let right = self.right_answer(Command::Query, text);
+            return self.write(&right).await;
         }
         *self.shared.seen.statements.lock().unwrap().entry(text.to_owned()).or_default() += 1;
         match text.split_whitespace().next() {
@@ -280,6 +395,14 @@ impl Conn {
         }
         let quoted = text.split_once('\'').and_then(|(_, rest)| rest.rsplit_once('\''));
         let script = quoted.map_or("", |(inside, _)| inside);
+        if let Some(value) = script.strip_prefix("id ") {
+            self.insert_id = value.parse().unwrap();
+            let (status, last_insert_id) = (self.status(), self.insert_id);
+            let ok = OkPacket { affected_rows: 1, last_insert_id, status, ..OkPacket::default() };
+            let mut out = Vec::new();
+            frame_with(&mut out, &mut 1, |body| ok.encode(body, OkPacket::HEADER, OFFERED));
+            return self.write(&out).await;
+        }
         let answer = if text.starts_with("SELECT") {
             self.result(&[script])
         } else {
@@ -352,7 +475,7 @@ impl Conn {
                 return self.write(&result).await;
             }
             "then_close" => self.write(answer).await?,
-            "infile" => return self.ask_for_file().await,
+            "infile" => return Box::pin(self.ask_for_file(script)).await,
             "close_between" => {
                 let (columns, rows) = table(&[("v", script)], true);
                 let status = self.status().with(StatusFlags::MORE_RESULTS);
@@ -384,6 +507,10 @@ impl Conn {
             "empty" => vec![0, 0, 0, 1],
             "impossible_count" => vec![9, 0, 0, 1, 0xFE, 0, 0, 0, 0, 0, 0, 0, 0x7F],
             "extra" => [answer, &stolen].concat(),
+            "extra_packet" => {
+                let seq = packets(answer).last().map_or(1, |packet| packet[3].wrapping_add(1));
+                [answer, &framed_ok(seq, 1, self.status())].concat()
+            }
             "extra_late" => answer.to_vec(),
             _ => return self.write(answer).await,
         };
@@ -470,12 +597,23 @@ impl Conn {
         let (column, row) = (ColumnDefinition::text("v"), b"executed".to_vec());
         let mut out = Vec::new();
         let (caps, status) = (self.capabilities, self.status());
+        if body[4] != 0 {
+            // A cursor: its rows are fetched. Clients with DEPRECATE_EOF alone ask for one here.
+            let status = status.with(StatusFlags::CURSOR_EXISTS);
+            encode_binary_result(&mut out, &mut 1, caps, status, &[column], &[]).unwrap();
+            return self.write(&out).await;
+        }
         let rows = [vec![Some(row)]];
         encode_binary_result(&mut out, &mut 1, caps, status, &[column], &rows).unwrap();
         self.write(&out).await
     }
 
     async fn prepare(&mut self, text: &str) -> io::Result<bool> {
+        let answer = self.prepared_answer(text);
+        self.write(&answer).await
+    }
+
+    fn prepared_answer(&mut self, text: &str) -> Vec<u8> {
         let id = self.shared.ids.fetch_add(1, Ordering::Relaxed);
         self.prepared.insert(id, text.to_owned());
         let ok = PrepareOk {
@@ -495,7 +633,7 @@ impl Conn {
                 frame_with(&mut out, &mut seq, |body| eof.encode(body));
             }
         }
-        self.write(&out).await
+        out
     }
 
     fn status(&self) -> StatusFlags {
@@ -557,6 +695,16 @@ fn packets(mut bytes: &[u8]) -> Vec<&[u8]> {
         bytes = rest;
     }
     all
+}
+
+/// The same packets, numbered from 1.
+fn renumbered(packets: &[&[u8]]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut seq = 1;
+    for packet in packets {
+        frame(&mut out, &mut seq, &packet[4..]);
+    }
+    out
 }
 
 /// Bytes without meaning, always the same for one seed.

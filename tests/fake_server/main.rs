@@ -23,6 +23,7 @@ mod hostile;
 mod limits;
 mod logins;
 mod mixed;
+mod own_commands;
 mod replicas;
 mod scripts;
 mod weir_process;

@@ -7,11 +7,16 @@ use crate::fake::Fake;
 use crate::weir_process::Weir;
 
 /// A primary, its replica, and Weir that has seen that reads can go to the replica.
-async fn pair() -> (Fake, Fake, Weir) {
+pub async fn pair() -> (Fake, Fake, Weir) {
+    pair_as("").await
+}
+
+/// The same with more lines of `[proxy]`.
+pub async fn pair_as(proxy: &str) -> (Fake, Fake, Weir) {
     let primary = Fake::primary().await;
     let replica = Fake::replica_of(&primary).await;
     let sections = "[pool]\nconnect_seconds = 0.5\n";
-    let weir = Weir::start_with(&[&primary.address, &replica.address], sections);
+    let weir = Weir::start_as(&[&primary.address, &replica.address], proxy, sections);
     let mut client = Client::login(&weir.address).await;
     crate::until("reads go to the replica", async || {
         assert_eq!(client.query("SELECT 'where'").await, Outcome::row("where"));

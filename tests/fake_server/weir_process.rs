@@ -34,8 +34,9 @@ impl Weir {
     /// The same with more lines of `[proxy]`, too.
     pub fn start_as(servers: &[&str], proxy: &str, sections: &str) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let workers = if proxy.contains("workers") { "" } else { "workers = 2" };
         let mut config = format!(
-            "[proxy]\nlisten = \"127.0.0.1:{port}\"\nstate_dir = \"state\"\nworkers = 2\n{proxy}\n\
+            "[proxy]\nlisten = \"127.0.0.1:{port}\"\nstate_dir = \"state\"\n{workers}\n{proxy}\n\
              [monitor]\nuser = \"mon\"\npassword = \"mon\"\ninterval_ms = 100\n{sections}\n"
         );
         for (number, address) in servers.iter().enumerate() {
