@@ -339,6 +339,15 @@ fn positions() {
     let no_file =
         by_file("binlog.000099", 4, "Could not find first log file name in binary log index file");
     check(no_file, Kind::WrongPosition, Safe::Follow, &["t-1 has no binlog.000099", "position 4"]);
+    // Without GTIDs nothing tells its place in another log.
+    let mut source = primary();
+    source.server.as_mut().unwrap().executed = GtidSet::new();
+    let mut lost =
+        by_file("binlog.000099", 4, "Could not find first log file name in binary log index file");
+    lost.server.as_mut().unwrap().executed = GtidSet::new();
+    let found = diagnose(&[source, lost], Some(0), Limits::default());
+    assert_eq!((found[0].kind, found[0].safe), (Kind::WrongPosition, Safe::Nothing), "{found:?}");
+    assert!(found[0].remedy.contains("--reclone"), "{found:?}");
     let beyond = by_file(
         "binlog.000003",
         400_000,

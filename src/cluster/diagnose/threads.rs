@@ -22,6 +22,8 @@ const MISSING_ROW: [u32; 1] = [1032];
 const PASSING: [u32; 2] = [1205, 1213];
 /// Of the source's words when it cannot send what is asked for.
 const PURGED: &str = "purged required binary logs";
+/// The same where it was asked by the name of a log.
+const NO_SUCH_LOG: &str = "Could not find first log file";
 
 /// Whether an applier that stopped by this error would stop there again: somebody has to change something first.
 pub(in crate::cluster) fn applier_is_held(errno: u32, message: &str) -> bool {
@@ -33,7 +35,7 @@ pub(in crate::cluster) fn applier_is_held(errno: u32, message: &str) -> bool {
 
 /// The same of a receiver.
 pub(in crate::cluster) fn receiver_is_held(message: &str) -> bool {
-    message.contains(PURGED)
+    message.contains(PURGED) || message.contains(NO_SUCH_LOG)
 }
 
 /// What is said of one replica.
@@ -172,7 +174,7 @@ impl View<'_> {
     fn position(&self) -> Found {
         let (name, source) = (&self.node.name, &self.status.source_host);
         let error = self.status.io_error.as_str();
-        if receiver_is_held(error) {
+        if error.contains(PURGED) {
             return self.purged();
         }
         if error.contains("same server_uuid") || error.contains("same server_id") {
@@ -183,6 +185,8 @@ impl View<'_> {
             ));
         }
         let (file, position) = &self.status.read;
+        let there = self.primary.server.as_ref();
+        let has_gtids = there.is_some_and(|there| !there.executed.is_empty());
         if self.status.auto_position
             || !error.contains("osition") && !error.contains("first log file")
         {
@@ -203,8 +207,8 @@ impl View<'_> {
                 "{name} asks {source} for {file} from position {position}, which is not there ({}; 1236)",
                 has.unwrap_or_else(|| format!("{source} has no {file}"))
             ),
-            repair(name, "lets it find its place by GTID"),
-            Safe::Follow,
+            if has_gtids { repair(name, "lets it find its place by GTID") } else { reclone(name) },
+            if has_gtids { Safe::Follow } else { Safe::Nothing },
         )
     }
 
@@ -231,10 +235,7 @@ impl View<'_> {
         let own =
             there.map_or_else(GtidSet::new, |there| self.server.executed.subtract(&there.executed));
         let (safe, remedy) = match (own.is_empty(), self.node.copies) {
-            (false, _) => (
-                Safe::Nothing,
-                format!("`weir cluster repair {name} --reclone` copies the data anew"),
-            ),
+            (false, _) => (Safe::Nothing, reclone(name)),
             (true, copies) if copies < renew::MOST => (
                 Safe::Reclone,
                 format!(
@@ -400,6 +401,10 @@ impl View<'_> {
             row(&rows.here)
         )
     }
+}
+
+fn reclone(name: &str) -> String {
+    format!("`weir cluster repair {name} --reclone` copies the data anew")
 }
 
 /// "uuid:1-15" of "uuid:15"
