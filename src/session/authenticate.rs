@@ -2,16 +2,24 @@
 //!
 //! Source: protocol pages "Authentication Phase", "Caching SHA-2 pluggable authentication" of the manual.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
 use crate::backend::connect::{Account, ConnectError};
+use crate::backend::credentials::Word;
 use crate::config::Secret;
 use crate::session::handshake::new_salt;
 use crate::session::{Closed, Session};
 use crate::wire::auth::{FAST_AUTH_OK, FULL_AUTH, PLUGIN_NATIVE, PLUGIN_SHA2, REQUEST_PUBLIC_KEY};
-use crate::wire::{AuthMoreData, AuthSwitch, ErrPacket, codes, frame_with, scramble};
+use crate::wire::{AuthMoreData, AuthSwitch, Capabilities, ErrPacket, codes, frame_with, scramble};
+
+/// How long a password waits until a server is asked about it, while one of the same user is known. Several turns
+/// (see `Credentials`): of the clients that come with a new password at once the first asks for all.
+const MAX_TURN_WAIT: Duration = Duration::from_secs(3);
+
+/// How often it is looked meanwhile whether it is known now.
+const TURN_PAUSE: Duration = Duration::from_millis(50);
 
 /// A proved password and its generation, or the error that the client gets.
 type Proof = Result<(Secret, u64), ErrPacket>;
@@ -46,6 +54,11 @@ impl Session {
         }
         let auth = match auth {
             Some(auth) if plugin == PLUGIN_SHA2.as_bytes() => auth,
+            _ if !self.capabilities.has(Capabilities::PLUGIN_AUTH) => {
+                let words = "Client does not support authentication protocol requested by server; consider \
+                             upgrading MySQL client (Weir needs caching_sha2_password, or the user in [[users]])";
+                return Ok(Err(codes::AUTH_NOT_SUPPORTED.packet(words)));
+            }
             _ => self.ask_again(PLUGIN_SHA2, seq).await?,
         };
         self.prove_sha2(auth, known_here, seq).await
@@ -121,18 +134,23 @@ impl Session {
                 Err(self.denied(given))
             };
         }
-        let credentials = &self.worker.shared.credentials;
-        let (user, now) = (&self.login.user, Instant::now());
-        if let Some(known) = credentials.get(user)
-            && known.password == password
-            && credentials.fresh(user, now)
-        {
-            return Ok((password, known.generation));
+        let began = Instant::now();
+        loop {
+            let now = Instant::now();
+            match self.worker.shared.credentials.word(&self.login.user, &password, now) {
+                Word::Right(generation) => return Ok((password, generation)),
+                Word::Ask => return self.ask_servers(password, given).await,
+                Word::AskKnownFirst(known) => {
+                    // What comes of it is what is known then.
+                    let _ = self.ask_servers(known, true).await;
+                    return self.ask_servers(password, given).await;
+                }
+                Word::Wait if now.saturating_duration_since(began) < MAX_TURN_WAIT => {
+                    tokio::time::sleep(TURN_PAUSE).await;
+                }
+                Word::Wait | Word::Wrong => return Err(self.denied(given)),
+            }
         }
-        if credentials.is_refused(user, &password, now) {
-            return Err(self.denied(given));
-        }
-        self.ask_servers(password, given).await
     }
 
     /// Asks the primary (a replica where there is none). While nobody can be asked, as when the primary is being

@@ -446,11 +446,13 @@ impl Session {
         self.worker.shared.registry.remove(self.id);
         let abort = self.entry.abort.get().cloned();
         let database = asked.database.filter(|name| !name.is_empty());
-        // As a server does, with a salt of its own: clients send no answer to the old one.
+        // As a server does, with a salt of its own: clients send no answer to the old one. Those that cannot be
+        // asked again do.
+        let auth = (!self.capabilities.has(Capabilities::PLUGIN_AUTH)).then_some(asked.auth);
         let limit = self.worker.shared.config.proxy.handshake_timeout;
         self.login_until = tokio::time::Instant::now() + limit;
         let mut seq = seq.wrapping_add(1);
-        self.authenticate((asked.username, None, asked.plugin), &mut seq, database).await?;
+        self.authenticate((asked.username, auth, asked.plugin), &mut seq, database).await?;
         if let Some(abort) = abort {
             let _ = self.entry.abort.set(abort);
         }

@@ -17,7 +17,7 @@ use weir::wire::auth::{FAST_AUTH_OK, PLUGIN_SHA2};
 use weir::wire::{
     AuthMoreData, Capabilities, ColumnDefinition, Command, EofPacket, ErrPacket, Greeting,
     HandshakeResponse, Header, MAX_PAYLOAD, OkPacket, PrepareOk, QueryCommand, StatusFlags,
-    encode_binary_result, encode_text_result, frame, frame_with,
+    encode_binary_result, encode_text_result, frame, frame_with, scramble,
 };
 
 const OFFERED: Capabilities = Capabilities(
@@ -38,6 +38,8 @@ const OFFERED: Capabilities = Capabilities(
         | Capabilities::DEPRECATE_EOF.0
         | Capabilities::QUERY_ATTRIBUTES.0,
 );
+
+const SALT: &[u8; 20] = b"abcdefghijklmnopqrst";
 
 const PRIMARY_UUID: &str = "11111111-1111-1111-1111-111111111111";
 const REPLICA_UUID: &str = "22222222-2222-2222-2222-222222222222";
@@ -65,6 +67,10 @@ pub struct Seen {
     pub reused: AtomicUsize,
     /// Connections that nobody may use any more, still open.
     pub spoiled: AtomicUsize,
+    /// Logins that were tried, the monitor's not counted.
+    pub attempts: AtomicUsize,
+    /// Accounts with a password; others may say what they like.
+    accounts: Mutex<BTreeMap<String, Vec<String>>>,
     /// Whether logins are refused from now on with error 1040, the monitor's not.
     pub full: AtomicBool,
     /// Whether logins are left without an answer from now on, the monitor's not.
@@ -82,6 +88,22 @@ impl Seen {
     /// How often exactly this statement arrived.
     pub fn count(&self, statement: &str) -> usize {
         self.statements.lock().unwrap().get(statement).copied().unwrap_or(0)
+    }
+
+    /// The passwords that the account has from now on.
+    pub fn set_passwords(&self, user: &str, passwords: &[&str]) {
+        let passwords = passwords.iter().map(|&password| password.to_owned()).collect();
+        self.accounts.lock().unwrap().insert(user.to_owned(), passwords);
+    }
+
+    fn accepts(&self, login: &HandshakeResponse) -> bool {
+        let accounts = self.accounts.lock().unwrap();
+        let passwords = accounts.get(&*String::from_utf8_lossy(&login.username));
+        passwords.is_none_or(|passwords| {
+            passwords
+                .iter()
+                .any(|password| scramble::sha2_verify(password.as_bytes(), SALT, &login.auth))
+        })
     }
 
     /// Has the next command that begins so be answered by a script, and only that one.
@@ -287,7 +309,7 @@ impl Conn {
         let greeting = Greeting {
             version: b"9.7.4".to_vec(),
             connection_id: self.shared.ids.fetch_add(1, Ordering::Relaxed),
-            salt: *b"abcdefghijklmnopqrst",
+            salt: *SALT,
             capabilities: OFFERED,
             extended: 0,
             collation: 255,
@@ -307,7 +329,10 @@ impl Conn {
             if seen.silent.load(Ordering::Relaxed) {
                 std::future::pending::<()>().await;
             }
-            let refused = if seen.full.load(Ordering::Relaxed) {
+            seen.attempts.fetch_add(1, Ordering::Relaxed);
+            let refused = if !seen.accepts(&response) {
+                Some(1045)
+            } else if seen.full.load(Ordering::Relaxed) {
                 Some(1040)
             } else {
                 response.database.as_deref().is_some_and(|name| self.lacks(name)).then_some(1049)

@@ -24,6 +24,7 @@ mod limits;
 mod logins;
 mod mixed;
 mod own_commands;
+mod passwords;
 mod replicas;
 mod scripts;
 mod weir_process;
