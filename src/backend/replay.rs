@@ -6,7 +6,9 @@ use std::rc::{Rc, Weak};
 use crate::backend::connection::{Connection, InsertId};
 use crate::backend::state::State;
 use crate::net::response::{Event, Shape, Walker};
-use crate::wire::{Capabilities, Command, ErrPacket, HEADER_LEN, PutExt, Reader, frame_with};
+use crate::wire::{
+    Capabilities, Command, ErrPacket, HEADER_LEN, PutExt, Reader, SetOption, frame_with,
+};
 
 /// Bytes that one answer to these commands may have, at most.
 const MAX_ANSWER: usize = 1 << 20;
@@ -35,9 +37,9 @@ impl Prelude {
             return prelude;
         }
         if have.multi_statements != wanted.multi_statements {
-            // MYSQL_OPTION_MULTI_STATEMENTS_ON is 0, _OFF is 1.
-            let option = u16::from(!wanted.multi_statements);
-            prelude.command(Command::SetOption, &option.to_le_bytes());
+            let mut payload = Vec::with_capacity(3);
+            SetOption { multi_statements: wanted.multi_statements }.encode(&mut payload);
+            prelude.framed(&payload);
         }
         if let Some(sql) = have.variables.difference(&wanted.variables) {
             prelude.query(&sql, capabilities);
@@ -258,5 +260,49 @@ pub async fn prepare(
                 Err(error) => return Err(error.to_string()),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::state::Variables;
+
+    fn state(schema: Option<&str>, variables: &[(&[u8], &[u8])], multi_statements: bool) -> State {
+        State {
+            schema: schema.map(|name| name.as_bytes().into()),
+            variables: Rc::new(Variables::default().with(variables)),
+            multi_statements,
+        }
+    }
+
+    #[track_caller]
+    fn check(have: &State, wanted: &State, caps: Capabilities, bytes: &[u8], answers: usize) {
+        let prelude = Prelude::between(have, wanted, caps);
+        assert_eq!(prelude.bytes, bytes);
+        assert_eq!(prelude.answers.len(), answers);
+        assert_eq!(prelude.is_empty(), answers == 0);
+    }
+
+    #[test]
+    fn from_state_to_state() {
+        let plain = state(None, &[], true);
+        let none = Capabilities::NONE;
+        check(&plain, &plain, none, b"", 0);
+        check(&plain, &state(None, &[], false), none, b"\x03\0\0\0\x1b\x01\0", 1);
+        check(&state(None, &[], false), &plain, none, b"\x03\0\0\0\x1b\0\0", 1);
+        check(&plain, &state(Some("shop"), &[], true), none, b"\x05\0\0\0\x02shop", 1);
+        check(&state(Some("shop"), &[], true), &plain, none, b"", 0);
+        let strict = state(Some("a"), &[(b"sql_mode", b"ANSI")], false);
+        check(
+            &plain,
+            &strict,
+            none,
+            b"\x03\0\0\0\x1b\x01\0\x1e\0\0\0\x03SET SESSION `sql_mode`='ANSI'\x02\0\0\0\x02a",
+            3,
+        );
+        let set = b"\x20\0\0\0\x03\0\x01SET SESSION `sql_mode`='ANSI'";
+        let named = state(None, &[(b"sql_mode", b"ANSI")], true);
+        check(&plain, &named, Capabilities::QUERY_ATTRIBUTES, set, 1);
     }
 }

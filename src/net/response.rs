@@ -326,6 +326,10 @@ mod tests {
                     match event {
                         Event::Ok | Event::Eof => walker.ended(StatusFlags(flags)),
                         Event::MiddleEof => walker.middle(StatusFlags(flags)),
+                        // The client's file: one packet, and the empty one.
+                        Event::LocalInfile => {
+                            walker.resume_after_file(walker.next_seq().wrapping_add(2));
+                        }
                         Event::PrepareOk => {
                             let columns = u16::from_le_bytes([packet[9], packet[10]]);
                             let params = u16::from_le_bytes([packet[11], packet[12]]);
@@ -411,6 +415,146 @@ mod tests {
         let bytes = packets(1, &[b""]);
         let (events, _) = walk(Walker::new(Shape::Query, CLASSIC, 1), &bytes, 100);
         assert!(matches!(events[..], [Event::Broken(_)]));
+    }
+
+    const INFILE: &[u8] = b"\xFB/tmp/x";
+    const PREPARED: &[u8] = b"\x00\x01\x00\x00\x00\x01\x00\x02\x00\x00\x00\x00";
+
+    /// The request, which has number 1, and what the server says after a file of two packets.
+    #[track_caller]
+    fn check_file(after: &[&[u8]], expected: &[Event]) {
+        let bytes = [packets(1, &[INFILE]), packets(4, after)].concat();
+        for caps in [CLASSIC, Capabilities::DEPRECATE_EOF] {
+            for piece in [1, 2, 5, 1000] {
+                let (events, seen) = walk(Walker::new(Shape::Query, caps, 1), &bytes, piece);
+                assert_eq!(events, expected, "pieces of {piece}");
+                if !matches!(events.last(), Some(Event::Broken(_))) {
+                    assert_eq!(seen, bytes, "pieces of {piece}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn local_files() {
+        check_file(&[OK], &[Event::LocalInfile, Event::Ok]);
+        check_file(&[ERR], &[Event::LocalInfile, Event::Err]);
+        check_file(&[OK_MORE, OK], &[Event::LocalInfile, Event::Ok, Event::Ok]);
+        // Loads of two files in one text.
+        let again = [Event::LocalInfile, Event::Ok, Event::LocalInfile];
+        check_file(&[OK_MORE, INFILE], &again);
+        for other in [&b"\x01"[..], END_OK, INFILE] {
+            let broken = Event::Broken("no OK after a local file");
+            check_file(&[other], &[Event::LocalInfile, broken]);
+        }
+        let empty = Event::Broken("an empty packet where a response was due");
+        check_file(&[b""], &[Event::LocalInfile, empty]);
+    }
+
+    #[test]
+    fn errors_end_whatever_they_are_in() {
+        for at in 1..6 {
+            let all: [&[u8]; 6] = [PREPARED, b"\x03p1", b"\x03p2", EOF, b"\x03c1", EOF];
+            let mut cut = all[..at].to_vec();
+            cut.push(ERR);
+            check(Shape::Prepare, CLASSIC, &cut, &[Event::PrepareOk, Event::Err]);
+        }
+        let modern = Capabilities::DEPRECATE_EOF;
+        check(Shape::Prepare, modern, &[PREPARED, b"\x03p1", ERR], &[Event::PrepareOk, Event::Err]);
+        check(Shape::Fetch, CLASSIC, &[b"\0\0a", ERR], &[Event::Err]);
+        check(Shape::Fields, CLASSIC, &[b"\x03def", ERR], &[Event::Err]);
+        check(
+            Shape::Query,
+            CLASSIC,
+            &[b"\x01", b"\x03d", EOF, b"\x01a", ERR],
+            &[Event::MiddleEof, Event::Err],
+        );
+        check(Shape::Single, CLASSIC, &[ERR], &[Event::Err]);
+    }
+
+    #[test]
+    fn rows_and_definitions_with_an_ok_at_the_end() {
+        let modern = Capabilities::DEPRECATE_EOF;
+        check(Shape::Fetch, modern, &[END_OK], &[Event::Ok]);
+        check(Shape::Fetch, modern, &[b"\0\0a", b"\0\0b", END_OK], &[Event::Ok]);
+        check(Shape::Fields, modern, &[END_OK], &[Event::Ok]);
+        check(Shape::Fields, modern, &[b"\x03def", b"\x03def", END_OK], &[Event::Ok]);
+        check(Shape::Fetch, CLASSIC, &[EOF], &[Event::Eof]);
+        check(Shape::Fields, CLASSIC, &[EOF], &[Event::Eof]);
+        // A cursor was opened: no rows follow.
+        check(Shape::Query, modern, &[b"\x01", b"\x03def", END_OK], &[Event::Ok]);
+        // A value of 16 MiB begins with 0xFE, too; nine bytes are no EOF.
+        check(Shape::Fetch, CLASSIC, &[b"\xFE12345678", EOF], &[Event::Eof]);
+    }
+
+    /// Each sentence that a broken protocol is told by.
+    #[test]
+    fn what_is_broken() {
+        let modern = Capabilities::DEPRECATE_EOF;
+        let whole: &[u8] = b"\x02";
+        for (shape, caps, payloads, why) in [
+            (Shape::Query, CLASSIC, &[&b""[..]][..], "an empty packet where a response was due"),
+            (Shape::Query, modern, &[whole, b""], "an empty packet where a response was due"),
+            (Shape::Prepare, CLASSIC, &[b""], "an empty packet where a response was due"),
+            (Shape::Single, CLASSIC, &[b""], "an empty packet where a response was due"),
+            (Shape::Single, CLASSIC, &[b"\x01"], "neither OK nor ERR"),
+            (Shape::Single, modern, &[INFILE], "neither OK nor ERR"),
+            (
+                Shape::Prepare,
+                CLASSIC,
+                &[b"\x01"],
+                "COM_STMT_PREPARE answered with neither OK nor ERR",
+            ),
+            (Shape::Prepare, CLASSIC, &[OK], "COM_STMT_PREPARE answered with neither OK nor ERR"),
+            (
+                Shape::Prepare,
+                CLASSIC,
+                &[&PREPARED[..11]],
+                "COM_STMT_PREPARE answered with neither OK nor ERR",
+            ),
+            (
+                Shape::Query,
+                CLASSIC,
+                &[b"\x01", b"\x03d", b"\x01a"],
+                "no EOF after the column definitions",
+            ),
+            (
+                Shape::Query,
+                CLASSIC,
+                &[b"\x01", b"\x03d", b"\xFE12345678"],
+                "no EOF after the column definitions",
+            ),
+            (
+                Shape::Prepare,
+                CLASSIC,
+                &[PREPARED, b"\x03p", b"\x03p", b"\x03c"],
+                "no EOF after the definitions of COM_STMT_PREPARE",
+            ),
+            (
+                Shape::Prepare,
+                CLASSIC,
+                &[PREPARED, b"\x03p", b"\x03p", EOF, b"\x03c", b"\x03c"],
+                "no EOF after the definitions of COM_STMT_PREPARE",
+            ),
+            (Shape::Query, modern, &[b"\xFC\x01"], "an impossible column count"),
+            (Shape::Query, modern, &[b"\xFD\0\0\x01"], "an impossible column count"),
+            (Shape::Query, modern, &[b"\xFE\0\0\0\0\0\0\0\x7F"], "an impossible column count"),
+        ] {
+            let bytes = packets(1, payloads);
+            for piece in [1, 3, 1000] {
+                let (events, _) = walk(Walker::new(shape, caps, 1), &bytes, piece);
+                assert_eq!(
+                    events.last(),
+                    Some(&Event::Broken(why)),
+                    "{payloads:?} in pieces of {piece}"
+                );
+            }
+        }
+        for seq in [0, 2, 255] {
+            let bytes = packets(seq, &[OK]);
+            let (events, _) = walk(Walker::new(Shape::Single, CLASSIC, 1), &bytes, 100);
+            assert_eq!(events, [Event::Broken("packets out of order")], "{seq}");
+        }
     }
 
     #[test]

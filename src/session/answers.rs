@@ -160,13 +160,7 @@ impl Session {
     pub(super) async fn answer_statistics(&mut self) -> Result<(), Closed> {
         let shared = &self.worker.shared;
         let uptime = shared.started.elapsed().as_secs();
-        let questions = shared.registry.questions();
-        let average = questions.checked_div(uptime).unwrap_or(questions);
-        let text = format!(
-            "Uptime: {uptime}  Threads: {}  Questions: {questions}  Slow queries: 0  Opens: 0  \
-             Flush tables: 0  Open tables: 0  Queries per second avg: {average}.000",
-            shared.registry.len()
-        );
+        let text = statistics(uptime, shared.registry.len(), shared.registry.questions());
         let mut out = Vec::with_capacity(text.len() + 4);
         frame(&mut out, &mut self.reply_seq(), text.as_bytes());
         Ok(self.client.write_all(&out).await?)
@@ -181,5 +175,29 @@ pub(super) async fn drop_input(client: &mut PacketStream) {
         if !matches!(client.fill().await, Ok(read) if read > 0) {
             return;
         }
+    }
+}
+
+/// The words of COM_STATISTICS, as a server puts them; `uptime` in seconds.
+fn statistics(uptime: u64, threads: usize, questions: u64) -> String {
+    let average = questions.checked_div(uptime).unwrap_or(questions);
+    format!(
+        "Uptime: {uptime}  Threads: {threads}  Questions: {questions}  Slow queries: 0  Opens: 0  \
+         Flush tables: 0  Open tables: 0  Queries per second avg: {average}.000"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statistics_are_a_servers_words() {
+        assert_eq!(
+            statistics(10, 2, 35),
+            "Uptime: 10  Threads: 2  Questions: 35  Slow queries: 0  Opens: 0  Flush tables: 0  \
+             Open tables: 0  Queries per second avg: 3.000"
+        );
+        assert!(statistics(0, 0, 7).ends_with("avg: 7.000"), "in the first second");
     }
 }

@@ -11,7 +11,10 @@ use crate::net::stream::Message;
 use crate::session::execute::Work;
 use crate::session::{Closed, Session};
 use crate::sql::{Kind, Needs, Pins, Statement};
-use crate::wire::{Capabilities, Command, QueryCommand, StatusFlags, codes};
+use crate::wire::{
+    Capabilities, Command, FieldList, ProcessKill, QueryCommand, SetOption, StatusFlags, WireError,
+    codes,
+};
 
 fn plain(kind: Kind, reason: &'static str) -> Statement {
     Statement { kind, pins: Pins::NONE, unpins: Pins::NONE, needs: Needs::NONE, count: 1, reason }
@@ -36,10 +39,7 @@ impl Session {
             Command::Quit => Err(Closed::ByClient),
             Command::Ping => self.ping().await,
             Command::InitDb => self.init_db(message).await,
-            Command::FieldList => {
-                let read = plain(Kind::Read, "COM_FIELD_LIST");
-                self.execute(Work::Message(Shape::Fields), &read).await
-            }
+            Command::FieldList => self.field_list(message).await,
             Command::Statistics => self.answer_statistics().await,
             Command::SetOption => self.set_option(message).await,
             Command::ProcessKill => Box::pin(self.process_kill(message)).await,
@@ -54,24 +54,18 @@ impl Session {
     }
 
     async fn query(&mut self, message: Message) -> Result<(), Closed> {
-        let body = self.client.payload(message).get(1..).unwrap_or_default();
+        let body = self.after_command(message);
         let statement = if message.is_split() {
             Arc::new(plain(Kind::Write, "a text of 16 MiB or more is not looked at"))
         } else {
             match QueryCommand::decode(body, self.server_bits) {
                 Ok(query) => self.worker.classifier.classify(query.sql, self.lex_mode),
-                Err(_) => {
-                    return self
-                        .send_error(
-                            &codes::MALFORMED_PACKET.packet("Malformed communication packet."),
-                        )
-                        .await;
-                }
+                Err(_) => return self.refuse_malformed().await,
             }
         };
         if statement.needs.any(Needs::CHARSET) {
             // The trackers do not tell the collation of SET NAMES .. COLLATE; its words do.
-            let body = self.client.payload(message).get(1..).unwrap_or_default();
+            let body = self.after_command(message);
             let query = QueryCommand::decode(body, self.server_bits);
             self.names =
                 query.ok().and_then(|query| crate::sql::set_names(query.sql, self.lex_mode));
@@ -91,7 +85,7 @@ impl Session {
     }
 
     async fn init_db(&mut self, message: Message) -> Result<(), Closed> {
-        let schema: Rc<[u8]> = self.client.payload(message).get(1..).unwrap_or_default().into();
+        let schema: Rc<[u8]> = self.after_command(message).into();
         let statement = plain(Kind::Session, "COM_INIT_DB");
         self.execute(Work::Message(Shape::Single), &statement).await?;
         // A server that tracks has said so already; the words serve those that do not.
@@ -101,29 +95,41 @@ impl Session {
         Ok(())
     }
 
-    async fn set_option(&mut self, message: Message) -> Result<(), Closed> {
-        let option = self.client.payload(message).get(1..3);
-        match option {
-            Some([0, 0]) => self.wanted.multi_statements = true,
-            Some([1, 0]) => self.wanted.multi_statements = false,
-            _ => return self.send_error(&codes::UNKNOWN_COMMAND.packet("Unknown command")).await,
+    async fn field_list(&mut self, message: Message) -> Result<(), Closed> {
+        if FieldList::decode(self.after_command(message)).is_err() {
+            return self.refuse_malformed().await;
         }
-        self.send_eof().await
+        let read = plain(Kind::Read, "COM_FIELD_LIST");
+        self.execute(Work::Message(Shape::Fields), &read).await
+    }
+
+    async fn set_option(&mut self, message: Message) -> Result<(), Closed> {
+        match SetOption::decode(self.after_command(message)) {
+            Ok(option) => {
+                self.wanted.multi_statements = option.multi_statements;
+                self.send_eof().await
+            }
+            Err(WireError::Invalid { .. }) => {
+                self.send_error(&codes::UNKNOWN_COMMAND.packet("Unknown command")).await
+            }
+            Err(_) => self.refuse_malformed().await,
+        }
     }
 
     async fn process_kill(&mut self, message: Message) -> Result<(), Closed> {
-        let id = self
-            .client
-            .payload(message)
-            .get(1..5)
-            .and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
-        match id {
-            Some(id) => self.kill(u64::from(u32::from_le_bytes(id)), false).await,
-            None => {
-                self.send_error(&codes::MALFORMED_PACKET.packet("Malformed communication packet."))
-                    .await
-            }
+        match ProcessKill::decode(self.after_command(message)) {
+            Ok(kill) => self.kill(u64::from(kill.connection_id), false).await,
+            Err(_) => self.refuse_malformed().await,
         }
+    }
+
+    /// The payload without its command byte.
+    pub(super) fn after_command(&self, message: Message) -> &[u8] {
+        self.client.payload(message).get(1..).unwrap_or_default()
+    }
+
+    pub(super) async fn refuse_malformed(&mut self) -> Result<(), Closed> {
+        self.send_error(&codes::MALFORMED_PACKET.packet("Malformed communication packet.")).await
     }
 
     async fn reset_connection(&mut self) -> Result<(), Closed> {
@@ -148,11 +154,9 @@ impl Session {
     }
 
     async fn change_user(&mut self, message: Message) -> Result<(), Closed> {
-        let body = self.client.payload(message).get(1..).unwrap_or_default();
+        let body = self.after_command(message);
         let Ok(asked) = crate::wire::ChangeUser::decode(body, self.capabilities) else {
-            return self
-                .send_error(&codes::MALFORMED_PACKET.packet("Malformed communication packet."))
-                .await;
+            return self.refuse_malformed().await;
         };
         let seq = message.last_seq;
         self.client.consume(message.raw_len);

@@ -469,3 +469,18 @@ impl Session {
         Ok(payload)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A greeting's salt is read as text by clients: it ends at a NUL, and `$` has a meaning in stored hashes.
+    #[test]
+    fn salts() {
+        let salts: Vec<[u8; 20]> = (0..500).map(|_| new_salt().unwrap()).collect();
+        for (at, salt) in salts.iter().enumerate() {
+            assert!(salt.iter().all(|byte| (1..0x80).contains(byte) && *byte != b'$'), "{salt:?}");
+            assert!(!salts[..at].contains(salt), "twice: {salt:?}");
+        }
+    }
+}

@@ -16,8 +16,9 @@ use crate::net::stream::{Message, PacketStream};
 use crate::session::execute::Work;
 use crate::session::{Closed, Session};
 use crate::sql::{Kind, Needs, Pins, Statement};
+use crate::wire::prepared::{decode_close, decode_reset};
 use crate::wire::{
-    Command, ErrPacket, ExecuteHeader, HEADER_LEN, PrepareOk, codes, frame, rebuild_execute,
+    Command, ErrPacket, ExecuteHeader, Fetch, HEADER_LEN, PrepareOk, codes, frame, rebuild_execute,
 };
 
 /// Statements that one client may have prepared, at most: MySQL's own default for a whole server
@@ -351,22 +352,20 @@ impl Session {
         message: Message,
         shape: Shape,
     ) -> Result<(), Closed> {
-        let body = self.client.payload(message).get(1..).unwrap_or_default();
+        let body = self.after_command(message);
         let Ok(client_id) = ExecuteHeader::statement_id(body) else {
-            return self
-                .send_error(&codes::MALFORMED_PACKET.packet("Malformed communication packet."))
-                .await;
+            return self.refuse_malformed().await;
         };
         let Some(known) = self.prepared.statements.get(&client_id) else {
             return self.send_error(&unknown(client_id)).await;
         };
-        if shape == Shape::Query
-            && ExecuteHeader::decode(body, self.server_bits, known.params).is_err()
-            && !message.is_split()
-        {
-            return self
-                .send_error(&codes::MALFORMED_PACKET.packet("Malformed communication packet."))
-                .await;
+        let is_malformed = match shape {
+            Shape::Fetch => Fetch::decode(body).is_err(),
+            _ if message.is_split() => false,
+            _ => ExecuteHeader::decode(body, self.server_bits, known.params).is_err(),
+        };
+        if is_malformed {
+            return self.refuse_malformed().await;
         }
         let with_cursor =
             shape == Shape::Query && body.get(4).is_some_and(|flags| flags & CURSOR_FLAGS != 0);
@@ -380,7 +379,7 @@ impl Session {
 
     /// COM_STMT_SEND_LONG_DATA: goes to the connection that will execute. Never answered.
     pub(super) async fn send_long_data(&mut self, message: Message) -> Result<(), Closed> {
-        let body = self.client.payload(message).get(1..).unwrap_or_default();
+        let body = self.after_command(message);
         let known = ExecuteHeader::statement_id(body)
             .ok()
             .and_then(|id| Some((id, on_primary(&self.prepared.statements.get(&id)?.statement))));
@@ -393,8 +392,9 @@ impl Session {
 
     /// COM_STMT_RESET: only a held connection has anything to forget.
     pub(super) async fn reset_statement(&mut self, message: Message) -> Result<(), Closed> {
-        let body = self.client.payload(message).get(1..).unwrap_or_default();
-        let id = ExecuteHeader::statement_id(body).unwrap_or_default();
+        let Ok(id) = decode_reset(self.after_command(message)) else {
+            return self.refuse_malformed().await;
+        };
         let Some(known) = self.prepared.statements.get(&id) else {
             return self.send_error(&unknown(id)).await;
         };
@@ -410,8 +410,7 @@ impl Session {
     /// COM_STMT_CLOSE: never answered. The server keeps it for the next session that prepares the
     /// same text, unless a cursor or long data hang on it.
     pub(super) async fn close_statement(&mut self, message: Message) -> Result<(), Closed> {
-        let body = self.client.payload(message).get(1..).unwrap_or_default();
-        let Ok(id) = ExecuteHeader::statement_id(body) else { return Ok(()) };
+        let Ok(id) = decode_close(self.after_command(message)) else { return Ok(()) };
         let Some(gone) = self.prepared.remove(id) else { return Ok(()) };
         if (gone.cursor || self.pins.any(Pins::LONG_DATA))
             && let Some(server) =

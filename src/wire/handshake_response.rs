@@ -229,10 +229,13 @@ mod tests {
         };
         let mut out = Vec::new();
         request.encode(&mut out);
-        assert_eq!(&out[..9], b"\0\x0a\0\0\0\0\0\x01\x2d");
-        assert_eq!(out.len(), 32);
+        assert_eq!(out, [&b"\0\x0a\0\0\0\0\0\x01\x2d"[..], &[0; 23]].concat());
         assert!(is_ssl_request(&out));
         assert_eq!(SslRequest::decode(&out), Ok(request));
+        for len in 0..out.len() {
+            assert!(SslRequest::decode(&out[..len]).is_err(), "{len}");
+            assert!(!is_ssl_request(&out[..len]), "{len}");
+        }
         out.push(0);
         assert!(!is_ssl_request(&out), "a whole response is longer");
         assert!(!is_ssl_request(PAGE));
@@ -274,6 +277,52 @@ mod tests {
             // The last two texts may be without NUL.
             let needed = PAGE.len() - b"test\0mysql_native_password\0".len();
             assert_eq!(HandshakeResponse::decode(&PAGE[..len]).is_ok(), len >= needed, "{len}");
+        }
+    }
+
+    /// A length-encoded answer, attributes, and a level of compression.
+    const MODERN: &[u8] =
+        b"\x00\x82\x38\x04\0\0\0\x01\xff\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\
+        root\0\x04abcdcaching_sha2_password\0\x0a\x03_os\x05Linux\x07";
+
+    #[test]
+    fn attributes_and_level() {
+        let capabilities = Capabilities::PROTOCOL_41
+            | Capabilities::SECURE_CONNECTION
+            | Capabilities::PLUGIN_AUTH
+            | Capabilities::CONNECT_ATTRS
+            | Capabilities::PLUGIN_AUTH_LENENC_CLIENT_DATA
+            | Capabilities::ZSTD_COMPRESSION;
+        let response = HandshakeResponse {
+            capabilities,
+            max_packet: 1 << 24,
+            collation: 255,
+            username: b"root".to_vec(),
+            auth: b"abcd".to_vec(),
+            database: None,
+            plugin: Some(b"caching_sha2_password".to_vec()),
+            attributes: b"\x03_os\x05Linux".to_vec(),
+            zstd_level: Some(7),
+        };
+        let mut out = Vec::new();
+        response.encode(&mut out);
+        assert_eq!(out, MODERN);
+        assert_eq!(HandshakeResponse::decode(MODERN), Ok(response));
+    }
+
+    #[test]
+    fn attributes_and_level_cut_short() {
+        let plugin_at = 32 + b"root\0\x04abcd".len();
+        let attributes_at = plugin_at + b"caching_sha2_password\0".len();
+        let level_at = MODERN.len() - 1;
+        for len in 0..MODERN.len() {
+            let decoded = HandshakeResponse::decode(&MODERN[..len]);
+            // What is missing from the plugin's name on was not sent; a block that has begun must end.
+            let is_whole = (plugin_at..=attributes_at).contains(&len) || len == level_at;
+            assert_eq!(decoded.is_ok(), is_whole, "{len}: {decoded:?}");
+            let Ok(response) = decoded else { continue };
+            assert_eq!(response.zstd_level, None, "{len}");
+            assert_eq!(response.attributes.is_empty(), len < level_at, "{len}");
         }
     }
 

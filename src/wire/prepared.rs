@@ -321,21 +321,86 @@ mod tests {
         }
     }
 
+    /// Statement 5; an INT of 7, a NULL text, a BIGINT UNSIGNED of 9: the second bit of the bitmap is set.
+    const THREE: &[u8] = b"\x05\0\0\0\0\x01\0\0\0\x02\x01\x03\0\xfd\0\x08\x80\
+        \x07\0\0\0\x09\0\0\0\0\0\0\0";
+    /// The same with QUERY_ATTRIBUTES and the names "", "b" and "cc".
+    const THREE_NAMED: &[u8] = b"\x05\0\0\0\x08\x01\0\0\0\x03\x02\x01\
+        \x03\0\0\xfd\0\x01b\x08\x80\x02cc\x07\0\0\0\x09\0\0\0\0\0\0\0";
+
+    #[test]
+    fn execute_with_several_parameters() {
+        let values = b"\x07\0\0\0\x09\0\0\0\0\0\0\0";
+        for (bytes, caps, types) in [
+            (THREE, Capabilities::NONE, &b"\x03\0\xfd\0\x08\x80"[..]),
+            (THREE_NAMED, ATTRIBUTES, b"\x03\0\0\xfd\0\x01b\x08\x80\x02cc"),
+        ] {
+            let execute = ExecuteHeader::decode(bytes, caps, 3).unwrap();
+            let params = ExecuteParams {
+                count: 3,
+                counted: caps == ATTRIBUTES,
+                null_bitmap: &[0b010],
+                new_types: true,
+                types,
+                values,
+            };
+            assert_eq!(execute.params, params);
+            let mut out = Vec::new();
+            rebuild_execute(&mut out, 5, &execute, types);
+            assert_eq!(out, [&[0x17], bytes].concat());
+        }
+    }
+
+    /// Values have lengths that depend on their types: how many bytes are due there only the server can tell.
+    #[test]
+    fn executions_cut_at_every_length() {
+        for (bytes, caps, params, values) in [
+            (PLAIN, Capabilities::NONE, 1, 3),
+            (COUNTED, ATTRIBUTES, 1, 3),
+            (THREE, Capabilities::NONE, 3, 12),
+            (THREE_NAMED, ATTRIBUTES, 3, 12),
+            (b"\x05\0\0\0\0\x01\0\0\0", Capabilities::NONE, 0, 0),
+        ] {
+            for len in 0..=bytes.len() {
+                let decoded = ExecuteHeader::decode(&bytes[..len], caps, params);
+                assert_eq!(decoded.is_ok(), len >= bytes.len() - values, "{len} of {bytes:?}");
+            }
+        }
+    }
+
+    /// Nine parameters have a bitmap of two bytes.
+    #[test]
+    fn the_bitmap_has_a_bit_for_each_parameter() {
+        let mut bytes = b"\x05\0\0\0\0\x01\0\0\0\xff\x01\x01".to_vec();
+        bytes.extend(b"\x06\0".repeat(9));
+        let execute = ExecuteHeader::decode(&bytes, Capabilities::NONE, 9).unwrap();
+        assert_eq!(execute.params.null_bitmap, [0xFF, 0x01]);
+        assert_eq!((execute.params.types.len(), execute.params.values), (18, &b""[..]));
+        let eight = ExecuteHeader::decode(&bytes, Capabilities::NONE, 8).unwrap();
+        assert_eq!(eight.params.null_bitmap, [0xFF]);
+    }
+
     #[test]
     fn small_commands() {
         let mut out = Vec::new();
         let long = SendLongData { statement_id: 5, parameter: 1, data: b"abc" };
         long.encode(&mut out);
         assert_eq!(out, b"\x18\x05\0\0\0\x01\0abc");
-        assert_eq!(SendLongData::decode(&out[1..]), Ok(long));
-        assert!(SendLongData::decode(&out[1..6]).is_err());
+        for len in 0..out.len() {
+            let decoded = SendLongData::decode(&out[1..=len]);
+            let data = (6..).zip([&b""[..], b"a", b"ab", b"abc"]).find(|(at, _)| *at == len);
+            let expected = data.map(|(_, data)| SendLongData { data, ..long });
+            assert_eq!(decoded.ok(), expected, "{len}");
+        }
 
         out.clear();
         let fetch = Fetch { statement_id: 5, rows: 100 };
         fetch.encode(&mut out);
         assert_eq!(out, b"\x1c\x05\0\0\0\x64\0\0\0");
         assert_eq!(Fetch::decode(&out[1..]), Ok(fetch));
-        assert!(Fetch::decode(&out[1..8]).is_err());
+        for len in 1..out.len() {
+            assert!(Fetch::decode(&out[1..len]).is_err(), "{len}");
+        }
 
         out.clear();
         encode_close(&mut out, 5);
@@ -343,7 +408,10 @@ mod tests {
         assert_eq!(out, b"\x19\x05\0\0\0\x1a\x06\0\0\0");
         assert_eq!(decode_close(&out[1..5]), Ok(5));
         assert_eq!(decode_reset(&out[6..]), Ok(6));
-        assert!(decode_reset(&out[7..]).is_err());
+        for len in 0..4 {
+            assert!(decode_close(&out[1..1 + len]).is_err(), "{len}");
+            assert!(decode_reset(&out[6..6 + len]).is_err(), "{len}");
+        }
     }
 
     proptest! {

@@ -183,6 +183,31 @@ mod tests {
         assert_eq!(half_a_pair.len(), 2);
     }
 
+    /// Each kind of entry, cut at every length: of the block, and of the entry with a length that fits.
+    #[test]
+    fn every_kind_cut_short() {
+        for (entry, least) in [
+            (&b"\x00\x0f\x0aautocommit\x03OFF"[..], 15),
+            (b"\x01\x05\x04test", 5),
+            (b"\x02\x011", 0),
+            (b"\x03\x05\x00\x03u:1", 5),
+            (b"\x04\x13\x12START TRANSACTION;", 19),
+            (b"\x05\x09\x08T_______", 9),
+            (b"\x63\x02hi", 0),
+        ] {
+            for len in 1..entry.len() {
+                let items: Vec<_> = Changes::new(&entry[..len]).collect();
+                assert!(matches!(items[..], [Err(_)]), "{len} of {entry:?}: {items:?}");
+            }
+            for len in 0..entry.len() - 2 {
+                let short = [&[entry[0], u8::try_from(len).unwrap()], &entry[2..2 + len]].concat();
+                let items: Vec<_> = Changes::new(&short).collect();
+                assert_eq!(items.len(), 1, "{len} of {entry:?}: {items:?}");
+                assert_eq!(items[0].is_ok(), len >= least, "{len} of {entry:?}: {items:?}");
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn any_bytes_end(bytes in prop::collection::vec(0u8..12, 0..60)) {

@@ -143,19 +143,33 @@ async fn commands_that_are_none() {
 async fn commands_cut_short() {
     let (_fake, weir) = one().await;
     let mut client = Client::login(&weir.address).await;
-    for (name, code, body) in [
-        ("SET_OPTION", 0x1B_u8, &b"\0"[..]),
-        ("SET_OPTION", 0x1B, b""),
-        ("PROCESS_KILL", 0x0C, b"\x01\x02"),
-        ("STMT_FETCH", 0x1C, b"\x01\0\0"),
-        ("STMT_RESET", 0x1A, b""),
-        ("STMT_RESET", 0x1A, b"\x99\x99\x99\x99"),
-        ("STMT_EXECUTE", 0x17, b""),
-        ("STMT_EXECUTE", 0x17, b"\x99\x99\x99\x99\0\x01\0\0\0"),
+    let id = client.prepare("SELECT ? AS v").await.to_le_bytes();
+    let rows = [&id[..], &[9, 0, 0, 0]].concat();
+    for (name, code, whole) in [
+        ("SET_OPTION", 0x1B, &b"\x01\0"[..]),
+        ("PROCESS_KILL", 0x0C, b"\xFF\xFF\xFF\x7F"),
+        ("FIELD_LIST", 0x04, b"table\0"),
+        ("STMT_FETCH", 0x1C, &rows),
+        ("STMT_RESET", 0x1A, &id),
+        ("STMT_EXECUTE", 0x17, &id),
+    ] {
+        for length in 0..whole.len() {
+            let outcome = client.command(code, &whole[..length]).await;
+            assert_eq!(outcome.code(), Some(1835), "{name} {length}: {outcome:?}");
+            let outcome = client.command(COM_PING, &[]).await;
+            assert_eq!(outcome, Outcome::Done, "{name} {length}");
+        }
+    }
+    // Whole, but of what is not there.
+    for (code, body, error) in [
+        (0x1B, &b"\x02\0"[..], 1047),
+        (0x0C, b"\xFF\xFF\xFF\x7F", 1094),
+        (0x1A, b"\x99\x99\x99\x99", 1243),
+        (0x1C, b"\x99\x99\x99\x99\x01\0\0\0", 1243),
+        (0x17, b"\x99\x99\x99\x99\0\x01\0\0\0", 1243),
     ] {
         let outcome = client.command(code, body).await;
-        assert!(outcome.code().is_some(), "{name} {body:?}: {outcome:?}");
-        assert_eq!(client.command(COM_PING, &[]).await, Outcome::Done, "{name} {body:?}");
+        assert_eq!(outcome.code(), Some(error), "{code:#x} {body:?}: {outcome:?}");
     }
     // These are never answered.
     for (code, body) in [(0x19_u8, &b"\x01"[..]), (0x19, b""), (0x18, b"\x01\0\0"), (0x18, b"")] {
