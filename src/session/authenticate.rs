@@ -16,7 +16,7 @@ use crate::wire::{AuthMoreData, AuthSwitch, Capabilities, ErrPacket, codes, fram
 
 /// How long a password waits until a server is asked about it, while one of the same user is known. Several turns
 /// (see `Credentials`): of the clients that come with a new password at once the first asks for all.
-const MAX_TURN_WAIT: Duration = Duration::from_secs(3);
+pub(super) const MAX_TURN_WAIT: Duration = Duration::from_secs(3);
 
 /// How often it is looked meanwhile whether it is known now.
 const TURN_PAUSE: Duration = Duration::from_millis(50);

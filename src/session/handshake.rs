@@ -15,6 +15,7 @@ use crate::config::ClientTls;
 use crate::net::stream::{Message, PacketStream, ReadError, Socket};
 use crate::route::Isolation;
 use crate::session::answers::drop_input;
+use crate::session::authenticate::MAX_TURN_WAIT;
 use crate::session::complaints::shortened;
 use crate::session::prepared::PreparedStatements;
 use crate::session::worker::{SessionEntry, Worker};
@@ -50,7 +51,7 @@ pub async fn serve(
 ) {
     let proxy = &worker.shared.config.proxy;
     // A login may wait for a primary; what the client itself may take is bounded in `log_in`.
-    let all = proxy.handshake_timeout + proxy.hold + 2 * GRACE;
+    let all = proxy.handshake_timeout + proxy.hold + MAX_TURN_WAIT + 2 * GRACE;
     let handshake = Box::pin(log_in(tcp, peer, Rc::clone(&worker), id));
     let ended = match tokio::time::timeout(all, handshake).await {
         Ok(ended) => ended,
@@ -144,7 +145,8 @@ async fn log_in(
     let plugin = hello.response.plugin.clone();
     let answer = (hello.response.username, Some(hello.response.auth), plugin);
     let proved = session.authenticate(answer, &mut seq, database);
-    match tokio::time::timeout(proxy.handshake_timeout + proxy.hold, proved).await {
+    let patience = proxy.handshake_timeout + proxy.hold + MAX_TURN_WAIT;
+    match tokio::time::timeout(patience, proved).await {
         Ok(proved) => proved?,
         Err(_elapsed) => {
             let words = "Weir got no word from a server on this login within \

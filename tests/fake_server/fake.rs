@@ -251,7 +251,7 @@ impl Conn {
     }
 
     /// Forgets the commands that came in one write with the last: they were sent before its answer could be seen.
-    async fn drop_what_was_sent_along(&mut self) -> io::Result<()> {
+    async fn drop_what_was_sent_along(&self) -> io::Result<()> {
         tokio::time::sleep(Duration::from_millis(10)).await;
         let mut bytes = [0; 4096];
         match self.socket.try_read(&mut bytes) {

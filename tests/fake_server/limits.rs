@@ -2,8 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use weir::config::ServerTlsMode;
+use weir::net::tls::client_config;
 use weir::wire::auth::{PLUGIN_NATIVE, PLUGIN_SHA2};
-use weir::wire::{Capabilities, ErrPacket, Header, MAX_PAYLOAD, PutExt as _};
+use weir::wire::{Capabilities, ErrPacket, Header, MAX_PAYLOAD, SslRequest};
 
 use crate::client::{COM_PING, COM_QUERY, Client, MODERN, Outcome};
 use crate::fake::Fake;
@@ -143,13 +146,58 @@ async fn an_ssl_request_where_tls_is_off() {
     let (_fake, weir) = limited("tls = \"off\"").await;
     let mut client = Client::greet(&weir.address).await;
     assert!(!client.offered.has(Capabilities::SSL));
-    let mut request = Vec::new();
-    request.put_u32(MODERN.with(Capabilities::SSL).0);
-    request.put_u32(1 << 24);
-    request.put_u8(45);
-    request.put_zeros(23);
-    client.send(1, &request).await;
+    client.send(1, &ssl_request()).await;
     refused(&mut client, 2, 1043, &["TLS", "[proxy] tls"]).await;
+}
+
+fn ssl_request() -> Vec<u8> {
+    let capabilities = MODERN.with(Capabilities::SSL);
+    let mut request = Vec::new();
+    SslRequest { capabilities, max_packet: 1 << 24, collation: 45 }.encode(&mut request);
+    request
+}
+
+/// Inside TLS an error can be read; while TLS is being agreed upon, none, so the log has to say it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_by_tls() {
+    let (_fake, weir) = limited("handshake_seconds = 1").await;
+    let config = client_config(ServerTlsMode::Required, None).unwrap();
+    let connector = tokio_rustls::TlsConnector::from(config);
+
+    for (sent, seq, code, words) in [
+        (&b""[..], 2, 1159, "no login within 1 s ([proxy] handshake_seconds)"),
+        (b"\0\0", 2, 1159, "no login within 1 s ([proxy] handshake_seconds)"),
+        (b"\0\0\x05\x02", 3, 1153, "a login may have 262144"),
+        (b"\x05\0\0\x09hello", 3, 1156, "out of order"),
+        (b"\x05\0\0\x02hello", 3, 1043, "Bad handshake"),
+    ] {
+        let mut client = Client::greet(&weir.address).await;
+        client.send(1, &ssl_request()).await;
+        let name = "localhost".try_into().unwrap();
+        let mut tls = connector.connect(name, client.socket).await.unwrap();
+        tls.write_all(sent).await.unwrap();
+        let mut got = Vec::new();
+        // Weir closes without TLS's own farewell, as it does after any error.
+        let _end = tls.read_to_end(&mut got).await;
+        let header = Header::parse(&got).unwrap_or_else(|| panic!("{sent:?}: only the end"));
+        let error = ErrPacket::decode(&got[4..4 + header.len]).unwrap();
+        let message = String::from_utf8(error.message).unwrap();
+        assert_eq!((header.seq, error.code), (seq, code), "{sent:?}: {message}");
+        assert!(message.contains(words), "{message}");
+    }
+
+    let mut silent = Client::greet(&weir.address).await;
+    silent.send(1, &ssl_request()).await;
+    assert!(silent.is_closed().await);
+    let mut nonsense = Client::greet(&weir.address).await;
+    nonsense.send(1, &ssl_request()).await;
+    nonsense.bytes(&[0x55; 200]).await;
+    crate::until("the log names both", async || {
+        let log = weir.log();
+        log.contains("no TLS with the client within [proxy] handshake_seconds")
+            && log.contains("no TLS with the client: ")
+    })
+    .await;
 }
 
 /// Whoever reaches the port could fill the disk with such lines.
