@@ -302,8 +302,7 @@ impl Control {
             if memory.commits.load().is_some_and(|seen| seen.disk.is_some()) {
                 return Looks::Stuck(primary.config.name.clone());
             }
-            let right = |server: &ServerState| server.health == Health::Usable && !server.open;
-            let all = topology.servers.iter().all(right);
+            let all = topology.servers.iter().all(|server| !self.is_wrong(server));
             return if all { Looks::Right } else { Looks::Wrong };
         }
         let silent = memory.primary.as_ref().filter(|(name, _)| {
@@ -318,6 +317,12 @@ impl Control {
         }
     }
 
+    /// Not usable, or a replica that takes writes. A member of a group opens and closes itself, and may have been elected
+    /// since it was asked.
+    fn is_wrong(&self, server: &ServerState) -> bool {
+        server.health != Health::Usable || (server.open && !self.cluster.is_group())
+    }
+
     fn nobody_answers(&self) -> bool {
         self.topology.load().servers.iter().all(|server| server.silent)
     }
@@ -326,8 +331,7 @@ impl Control {
     /// trouble waits for.
     fn other_is_wrong(&self, memory: &mut Memory) -> bool {
         let topology = self.topology.load();
-        let is_wrong = |server: &&ServerState| server.health != Health::Usable || server.open;
-        let wrong = topology.servers.iter().filter(is_wrong);
+        let wrong = topology.servers.iter().filter(|server| self.is_wrong(server));
         let wrong: Vec<(String, bool)> =
             wrong.map(|server| (server.config.name.clone(), server.silent)).collect();
         let other = wrong.iter().any(|one| !memory.troubled.contains(one));

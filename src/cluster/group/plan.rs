@@ -124,8 +124,6 @@ fn member_steps(
             steps.extend([Step::Clone { node: *number, donor }, Step::JoinGroup(*number)]);
         } else if state != Member::Online {
             steps.push(Step::JoinGroup(*number));
-        } else if !(server.read_only && server.super_read_only) {
-            steps.push(Step::SetReadOnly(*number));
         }
     }
 }
