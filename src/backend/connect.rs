@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use crate::backend::connection::Connection;
 use crate::backend::login::{Identity, LoggedIn, LoginError, LoginStream, TlsChoice, login};
-use crate::backend::replay::Prelude;
+use crate::backend::replay::{Lost, Prelude};
 use crate::backend::state::{State, Variables};
 use crate::backend::tracked::TRACKED_VARIABLES;
 use crate::config::{Secret, Server, ServerTlsMode};
@@ -303,7 +303,10 @@ async fn set_trackers(connection: &mut Connection, mariadb: bool) -> Result<bool
         prelude.query(session.as_bytes(), connection.capabilities);
         prelude.query(TRACK_GTIDS, connection.capabilities);
     }
-    let refused = prelude.run_all(connection).await.map_err(ConnectError::Failed)?;
+    let refused = prelude.run_all(connection).await.map_err(|lost| match lost {
+        Lost::Link(why) => ConnectError::Unreachable(why),
+        Lost::Broken(why) => ConnectError::Failed(why),
+    })?;
     for error in &refused {
         tracing::warn!(
             server = connection.server.0,

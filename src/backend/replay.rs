@@ -13,6 +13,29 @@ use crate::wire::{
 /// Bytes that one answer to these commands may have, at most.
 const MAX_ANSWER: usize = 1 << 20;
 
+/// Why a connection is of no use any more.
+#[derive(Debug, thiserror::Error)]
+pub enum Lost {
+    /// The link broke: the server may be back in a moment, or another in its place.
+    #[error("{0}")]
+    Link(String),
+    /// The server answered what is no answer.
+    #[error("{0}")]
+    Broken(String),
+}
+
+impl From<Lost> for String {
+    fn from(lost: Lost) -> Self {
+        lost.to_string()
+    }
+}
+
+impl From<std::io::Error> for Lost {
+    fn from(error: std::io::Error) -> Self {
+        Self::Link(error.to_string())
+    }
+}
+
 /// Framed commands and what their answers are.
 #[derive(Debug, Default)]
 pub struct Prelude {
@@ -114,12 +137,15 @@ impl Prelude {
     }
 
     /// As `run`, for commands that may each be refused: the connection is sound afterwards.
-    pub async fn run_all(&self, connection: &mut Connection) -> Result<Vec<ErrPacket>, String> {
+    pub async fn run_all(&self, connection: &mut Connection) -> Result<Vec<ErrPacket>, Lost> {
         connection.busy = true;
-        connection.stream.write_all(&self.bytes).await.map_err(|error| error.to_string())?;
+        connection.stream.write_all(&self.bytes).await?;
         let mut errors = Vec::new();
         for _ in &self.answers {
             errors.extend(single(connection).await?);
+        }
+        if !connection.stream.is_quiet() {
+            return Err(Lost::Broken("the server said what nobody asked for".to_owned()));
         }
         connection.busy = false;
         Ok(errors)
@@ -156,16 +182,16 @@ fn keep(owner: &Rc<InsertId>, connection: u64, value: u64) {
 
 /// Reads one OK, EOF or ERR answer whole and forgets it; gives the error when it was one. Bytes of
 /// the next answer stay.
-async fn single(connection: &mut Connection) -> Result<Option<ErrPacket>, String> {
+async fn single(connection: &mut Connection) -> Result<Option<ErrPacket>, Lost> {
     let mut walker = Walker::new(Shape::Single, connection.capabilities, 1);
     loop {
         let step = walker.step(connection.stream.bytes());
         match step.event {
-            Event::More => match connection.stream.fill().await {
-                Ok(0) => return Err("the server closed the connection".to_owned()),
-                Ok(_) => {}
-                Err(error) => return Err(error.to_string()),
-            },
+            Event::More => {
+                if connection.stream.fill().await? == 0 {
+                    return Err(Lost::Link("the server closed the connection".to_owned()));
+                }
+            }
             Event::Ok | Event::Eof => {
                 connection.stream.consume(step.pass + step.packet);
                 return Ok(None);
@@ -175,9 +201,12 @@ async fn single(connection: &mut Connection) -> Result<Option<ErrPacket>, String
                 let payload = bytes.get(step.pass + HEADER_LEN..step.pass + step.packet);
                 let error = ErrPacket::decode(payload.unwrap_or_default());
                 connection.stream.consume(step.pass + step.packet);
-                return error.map(Some).map_err(|error| error.to_string());
+                return error.map(Some).map_err(|error| Lost::Broken(error.to_string()));
             }
-            _ => return Err("the server answered neither OK nor ERR".to_owned()),
+            _ => {
+                let words = "the server answered neither OK nor ERR";
+                return Err(Lost::Broken(words.to_owned()));
+            }
         }
     }
 }

@@ -181,6 +181,41 @@ async fn prepared(client: &mut Client, comment: &str) -> (u32, Vec<u8>) {
     (id, execute)
 }
 
+/// A new connection has its trackers turned on. A link that breaks there is as one that cannot be made: the login waits
+/// for a primary. A server that speaks nonsense is not asked again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_breaks_when_it_is_new() {
+    let fake = Fake::primary().await;
+    let weir = Weir::start(&[&fake.address]);
+    for (script, is_in) in [
+        ("close_first", true),
+        ("close_half", true),
+        ("huge_header", true),
+        ("err", true),
+        ("garbage", false),
+        ("wrong_seq", false),
+        ("empty", false),
+        ("extra_packet", false),
+        ("err_mid_result", false),
+    ] {
+        fake.seen.set_trap("SET SESSION session_track_schema", script);
+        let user = format!("user of {script}");
+        let mut client = Client::greet(&weir.address).await;
+        let outcome = client.prove(PLUGIN_SHA2, &user, "").await;
+        assert!(fake.seen.trap_is_sprung(), "{script}: {outcome:?}");
+        if is_in {
+            assert!(outcome.is_ok(), "{script}: {outcome:?}");
+        } else {
+            let error = outcome.unwrap_err();
+            assert_eq!(error.code, 1105, "{script}: {error}");
+            assert!(error.message.starts_with(b"Weir cannot ask the server"), "{error}");
+            client = Client::login_as(&weir.address, &user, "", MODERN).await;
+        }
+        assert_eq!(client.query(&format!("SELECT '{user}'")).await, Outcome::row(&user));
+    }
+    fake.seen.assert_nothing_spoiled_lives().await;
+}
+
 /// What a connection says when nobody asked is no answer to the next statement.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_held_connection_that_babbles() {
