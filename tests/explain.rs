@@ -1,5 +1,11 @@
 //! `weir explain` as a person or a script runs it.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may panic, and its helpers stand outside of the test functions"
+)]
+
 use std::path::Path;
 use std::process::{Command, Output};
 
