@@ -85,7 +85,7 @@ pub(super) async fn lag_is_explained(stage: &Stage) {
     client.query_drop("UNLOCK TABLES").await.unwrap();
     stage.whole_group().await;
     let numbers =
-        "WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 300000)";
+        "WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 600000)";
     let many = format!("INSERT INTO app.big (v) {numbers} SELECT UUID() FROM n");
     leader.query_drop(many).await.unwrap();
     let said = explained(stage, &slow, "big-transaction").await;
