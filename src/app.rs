@@ -141,11 +141,10 @@ fn start_control(
         traffic: Arc::clone(&traffic),
     });
     start_http(control, &shared.config, &subject)?;
-    let (Some(cluster), Some(wanted)) = (&shared.config.cluster, wanted) else { return Ok(None) };
+    let Some(wanted) = wanted else { return Ok(None) };
     let heed = Heed::new(shared, monitor.clone(), own_move);
     control.spawn(cancel.clone().run_until_cancelled_owned(heed.run()));
     let task = Control {
-        cluster: cluster.clone(),
         wanted,
         state_dir: state_dir.clone(),
         topology: Arc::clone(&shared.topology),

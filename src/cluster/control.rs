@@ -56,8 +56,6 @@ const OUTAGE_PATIENCE: Duration = Duration::from_secs(30);
 /// What the task works on.
 #[derive(Debug)]
 pub struct Control {
-    pub cluster: config::Cluster,
-    /// The same, as it may have changed since.
     pub wanted: Arc<Wanted>,
     pub state_dir: PathBuf,
     pub topology: Arc<ArcSwap<Topology>>,
@@ -121,17 +119,17 @@ impl Spell {
 impl Control {
     /// Works until `cancel`.
     pub async fn run(self, cancel: CancellationToken) {
-        let commits = LastCommits::default();
+        let (commits, cluster) = (LastCommits::default(), self.wanted.now());
         let all = async {
             tokio::join!(
                 Box::pin(self.watch(Arc::clone(&commits))),
                 Box::pin(self.expire()),
                 Box::pin(self.follow_nodes(&commits)),
-                Box::pin(lease::lead(&self.cluster, &self.state_dir)),
+                Box::pin(lease::lead(&cluster, &self.state_dir)),
             )
         };
         let _ended = cancel.run_until_cancelled(all).await;
-        if let Err(error) = lease::resign(&self.cluster, &self.state_dir).await {
+        if let Err(error) = lease::resign(&cluster, &self.state_dir).await {
             tracing::debug!(%error, "the lead was not given to another");
         }
     }
@@ -140,7 +138,7 @@ impl Control {
     async fn follow_nodes(&self, commits: &LastCommits) {
         loop {
             tokio::time::sleep(MEMBERS_EVERY).await;
-            match lease::follow(&self.cluster, &self.state_dir).await {
+            match lease::follow(&self.wanted.now(), &self.state_dir).await {
                 Ok(()) | Err(ClusterError::Busy { .. } | ClusterError::NotLeader { .. }) => {}
                 Err(error) => tracing::debug!(%error, "what another Weir wrote down is not known"),
             }
@@ -157,7 +155,7 @@ impl Control {
         &self,
         commits: &LastCommits,
     ) -> Result<Option<Vec<config::Server>>, ClusterError> {
-        let state = State::load(&self.state_dir, &self.cluster.name)?;
+        let state = State::load(&self.state_dir, &self.wanted.now().name)?;
         let Some(state) = state.filter(|state| !state.down) else { return Ok(None) };
         let world = World::open(&self.wanted(&state), &self.state_dir, state).await?;
         let members = world.members().await?;
@@ -175,12 +173,12 @@ impl Control {
     /// The node that the probes see as the primary.
     fn seen_primary(&self) -> Option<u32> {
         let topology = self.topology.load();
-        node::number(&self.cluster.name, &topology.primary()?.config.name)
+        node::number(&self.wanted.now().name, &topology.primary()?.config.name)
     }
 
     /// The cluster as the last command wanted it.
     fn wanted(&self, state: &State) -> config::Cluster {
-        let mut cluster = (*self.wanted.now()).clone();
+        let mut cluster = config::Cluster::clone(&self.wanted.now());
         cluster.replicas = state.replicas.unwrap_or(cluster.replicas);
         cluster
     }
@@ -189,11 +187,12 @@ impl Control {
     async fn expire(&self) {
         loop {
             tokio::time::sleep(EXPIRE_EVERY).await;
-            if !matches!(lease::leader(&self.cluster, &self.state_dir).await, Leader::Ours(_)) {
+            if !matches!(lease::leader(&self.wanted.now(), &self.state_dir).await, Leader::Ours(_))
+            {
                 continue;
             }
             let now = std::time::SystemTime::now();
-            match super::snapshot::remove_expired(&self.cluster, &self.state_dir, now).await {
+            match super::snapshot::remove_expired(&self.wanted.now(), &self.state_dir, now).await {
                 Ok(removed) => {
                     for copy in removed {
                         tracing::info!(copy, "its time is over: removed");
@@ -233,7 +232,7 @@ impl Control {
             }
             let patience = match &looks {
                 Looks::Headless(_) => Duration::ZERO,
-                Looks::Stuck(_) => self.cluster.patience,
+                Looks::Stuck(_) => self.wanted.now().patience,
                 _ => WRONG_FOR,
             };
             if now < since + patience || now < memory.next_attempt {
@@ -251,8 +250,8 @@ impl Control {
 
     /// The primary that was written down: it may be dead before it was ever seen.
     fn recorded(&self) -> Option<(String, Option<Arc<GtidSet>>)> {
-        let state = State::load(&self.state_dir, &self.cluster.name).ok()??;
-        Some((node::name(&self.cluster.name, state.primary?), None))
+        let state = State::load(&self.state_dir, &self.wanted.now().name).ok()??;
+        Some((node::name(&self.wanted.now().name, state.primary?), None))
     }
 
     /// Success begins anew; a failure is said once, and the next attempt waits longer.
@@ -273,7 +272,7 @@ impl Control {
                 let words = error.to_string();
                 if words != memory.last_words {
                     tracing::warn!(
-                        cluster = self.cluster.name,
+                        cluster = self.wanted.now().name,
                         why = words,
                         "the cluster is not right"
                     );
@@ -311,7 +310,7 @@ impl Control {
         });
         match silent {
             // A group elects by itself; what fell over is started, and joins again.
-            Some(_) if self.cluster.is_group() => Looks::Wrong,
+            Some(_) if self.wanted.now().is_group() => Looks::Wrong,
             Some((name, _)) => Looks::Headless(name.clone()),
             None => Looks::Wrong,
         }
@@ -320,7 +319,7 @@ impl Control {
     /// Not usable, or a replica that takes writes. A member of a group opens and closes itself, and may have been elected
     /// since it was asked.
     fn is_wrong(&self, server: &ServerState) -> bool {
-        server.health != Health::Usable || (server.open && !self.cluster.is_group())
+        server.health != Health::Usable || (server.open && !self.wanted.now().is_group())
     }
 
     fn nobody_answers(&self) -> bool {
@@ -343,7 +342,7 @@ impl Control {
     async fn mend(&self, memory: &mut Memory) -> Result<(), ClusterError> {
         let Some(mut world) = self.begin().await? else { return Ok(()) };
         // A group elects by itself.
-        let headless = !self.cluster.is_group() && self.topology.load().primary().is_none();
+        let headless = !self.wanted.now().is_group() && self.topology.load().primary().is_none();
         let silent = async {
             loop {
                 tokio::time::sleep(TICK).await;
@@ -382,7 +381,7 @@ impl Control {
         }
         let outage = memory.spell.as_ref().is_some_and(|spell| spell.outage);
         let least = if outage { OUTAGE_PATIENCE } else { Duration::ZERO };
-        let patience = self.cluster.patience.max(least);
+        let patience = self.wanted.now().patience.max(least);
         // It may have come back while the engine was asked.
         while matches!(self.look(memory), Looks::Headless(_)) {
             if since.elapsed() >= patience {
@@ -402,7 +401,7 @@ impl Control {
     async fn unstick(&self, memory: &Memory, name: &str) -> Result<(), ClusterError> {
         let Some(mut world) = self.begin().await? else { return Ok(()) };
         // A group moves the role without being told to, and Weir writes it down when it next changes something.
-        let is_group = self.cluster.is_group();
+        let is_group = self.wanted.now().is_group();
         let primary = if is_group { self.seen_primary() } else { world.state.primary };
         let primary = primary.filter(|number| world.name(*number) == name);
         let disk = match primary {
@@ -431,7 +430,7 @@ impl Control {
         memory: &Memory,
         cause: Cause,
     ) -> Result<(), ClusterError> {
-        if !self.cluster.failover || world.members().await?.len() < 2 {
+        if !self.wanted.now().failover || world.members().await?.len() < 2 {
             let cause = "failover is switched off, or there is no replica".to_owned();
             return Err(ClusterError::NotMoved { cause });
         }
@@ -461,7 +460,7 @@ impl Control {
     /// The world, and the right to change it; `None` when nothing is to be changed: the cluster was never
     /// made, or it was stopped by `weir cluster down`.
     async fn begin(&self) -> Result<Option<World>, ClusterError> {
-        let right = Right::take(&self.cluster, &self.state_dir).await?;
+        let right = Right::take(&self.wanted.now(), &self.state_dir).await?;
         let Some(state) = right.load().await?.filter(|state| !state.down) else { return Ok(None) };
         let cluster = self.wanted(&state);
         let mut world = World::open_with(&cluster, state, &right, &self.state_dir).await?;

@@ -27,20 +27,14 @@ const POLL: Duration = Duration::from_millis(20);
 const MOST_CHARS: u32 = 80;
 const DOING: &str = "letting its reads end";
 
-/// The sign, which is there as long as this is.
-#[derive(Debug)]
-pub(super) struct Drained {
-    _client: Option<Client>,
-}
-
 /// Waits until no client is under way on a replica, or long enough. A primary is left as it is, and so is a server that
-/// does not answer.
-pub(super) async fn reads(world: &World, number: u32, progress: &dyn Progress) -> Drained {
-    let Ok(mut client) = world.root(number).await else { return Drained { _client: None } };
+/// does not answer. The connection that has the sign: it is there as long as this is.
+pub(super) async fn reads(world: &World, number: u32, progress: &dyn Progress) -> Option<Client> {
+    let mut client = world.root(number).await.ok()?;
     if let Err(error) = drain(&mut client, progress).await {
         tracing::debug!(node = client.node(), %error, "its reads are not waited for");
     }
-    Drained { _client: Some(client) }
+    Some(client)
 }
 
 async fn drain(client: &mut Client, progress: &dyn Progress) -> Result<(), ClusterError> {

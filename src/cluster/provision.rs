@@ -260,7 +260,7 @@ async fn run(world: &mut World, step: Step, progress: &dyn Progress) -> Result<(
         Step::StartContainer(number) => start_container(world, number, progress).await,
         Step::WaitHealthy(_) | Step::JoinGroup(_) => meanwhile::wait(world, step, progress).await,
         Step::StopContainer(number) => {
-            let _drained = drain::reads(world, number, progress).await;
+            let _sign = drain::reads(world, number, progress).await;
             world.engine.stop(&world.name(number)).await
         }
         Step::RemoveContainer(number) => remove_container(world, number).await,

@@ -7,7 +7,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::clone;
-use super::diagnose::{Finding, Safe};
+use super::diagnose::{Finding, MOST_COPIES, Safe};
 use super::error::ClusterError;
 use super::plan::{self, Step};
 use super::progress::Progress;
@@ -17,12 +17,9 @@ use super::world::World;
 
 /// Between the beginnings of two copies of one node.
 const PAUSE: Duration = Duration::from_secs(600);
-/// So many copies of one node within [`DAY`] are made without being asked.
-pub(super) const MOST: usize = 3;
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Begins a copy for each node whose findings say that this is safe: its data is given up, and the plan does the rest.
-/// Whether there is one.
 ///
 /// # Errors
 /// As a step of the plan.
@@ -30,12 +27,11 @@ pub(super) async fn begin(
     world: &mut World,
     found: &[Finding],
     progress: &dyn Progress,
-) -> Result<bool, ClusterError> {
+) -> Result<(), ClusterError> {
     let facts = Box::pin(world.look()).await?;
     let Some(primary) = plan::apparent_primary(&facts.seen(), world.state.primary) else {
-        return Ok(false);
+        return Ok(());
     };
-    let mut begun = false;
     for number in world.members().await? {
         let name = world.name(number);
         let mut of_node = found.iter().filter(|finding| finding.node == name);
@@ -54,9 +50,8 @@ pub(super) async fn begin(
         }
         note(&mut world.state, number, now);
         provision::take(world, Step::GiveUpData(number), progress).await?;
-        begun = true;
     }
-    Ok(begun)
+    Ok(())
 }
 
 /// How many copies of the node were begun without being asked in the last day.
@@ -72,7 +67,7 @@ fn of_last_day(state: &State, number: u32, now: u64) -> impl Iterator<Item = u64
 fn is_due(state: &State, number: u32, now: u64) -> bool {
     let times: Vec<u64> = of_last_day(state, number, now).collect();
     let rested = times.iter().all(|time| now.saturating_sub(*time) >= PAUSE.as_secs());
-    times.len() < MOST && rested
+    times.len() < MOST_COPIES && rested
 }
 
 fn note(state: &mut State, number: u32, now: u64) {

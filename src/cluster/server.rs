@@ -6,7 +6,7 @@ use mysql_async::Row;
 use tokio::time::Instant;
 
 use super::accounts::{self, Accounts};
-use super::diagnose::{applier_is_held, receiver_is_held};
+use super::diagnose::{ACCESS_DENIED, applier_is_held, receiver_is_held};
 use super::error::ClusterError;
 use super::plan::{SemiSync, SemiSyncLimits, ServerSeen, SourceSeen};
 use super::sql::{self, Client};
@@ -17,8 +17,6 @@ const OLDEST: (u32, u32, u32) = (8, 0, 26);
 
 /// After so long a server has started what it starts by itself, seconds.
 const OWN_START_SECONDS: u64 = 5;
-/// MySQL's error number.
-const ACCESS_DENIED: u32 = 1045;
 const OWN_START_POLL: Duration = Duration::from_millis(50);
 
 /// One server as it is.

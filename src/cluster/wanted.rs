@@ -38,7 +38,7 @@ impl Wanted {
                 return Ok(self.now());
             }
             Ok(Some(_)) => {
-                "[cluster] has another name, docker_host or kind of replication, which takes a new start of Weir"
+                "[cluster] has another name, docker_host, leadership or kind of replication, which takes a new start of Weir"
             }
             Ok(None) => "it has no [cluster] any more",
             Err(words) => return Err(ClusterError::Unread { cause: words }),
@@ -47,9 +47,11 @@ impl Wanted {
     }
 }
 
-/// Whether both mean the same servers.
+/// Whether both mean the same servers, and the same way to agree who may change them: this process leads by the one it
+/// began with.
 fn is_same(a: &Cluster, b: &Cluster) -> bool {
     (&a.name, &a.docker_host, a.replication) == (&b.name, &b.docker_host, b.replication)
+        && a.leadership == b.leadership
 }
 
 impl std::fmt::Debug for Wanted {
@@ -61,9 +63,11 @@ impl std::fmt::Debug for Wanted {
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
+    use std::time::Duration;
 
     use super::*;
     use crate::cluster::testing::cluster;
+    use crate::config::{Etcd, Leadership};
 
     #[test]
     fn what_was_changed_is_taken_over_unless_it_is_another_cluster() {
@@ -73,8 +77,17 @@ mod tests {
         assert_eq!(wanted.now().replicas, 2);
         assert_eq!(wanted.read_again().unwrap().replicas, 1);
         assert_eq!(wanted.now().replicas, 1);
+        let mut elsewhere = cluster("t", 3);
+        elsewhere.leadership = Leadership::Etcd(Etcd {
+            endpoints: vec!["http://127.0.0.1:2379".to_owned()],
+            login: None,
+            ca: None,
+            client: None,
+            lease: Duration::from_secs(10),
+        });
         for (text, words) in [
             (Ok(Some(cluster("other", 3))), "another name"),
+            (Ok(Some(elsewhere)), "leadership"),
             (Ok(None), "no [cluster]"),
             (Err("line 3".to_owned()), "line 3"),
         ] {

@@ -22,7 +22,7 @@ pub(super) use symptoms::{
     ContainerSymptoms, Disk, ReplicaStatus, Rows, SemiSyncStatus, ServerSymptoms, Symptoms,
     WorkerError,
 };
-pub(super) use threads::{applier_is_held, receiver_is_held};
+pub(super) use threads::{ACCESS_DENIED, MOST_COPIES, applier_is_held, receiver_is_held};
 
 /// Something that is not as it should be on one node.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,14 +2,13 @@
 
 use crate::gtid::GtidSet;
 
-use super::super::renew;
 use super::container::repair;
 use super::data::other_uuid;
 use super::texts;
 use super::{Finding, Kind, ReplicaStatus, Safe, Scene, ServerSymptoms, Symptoms, count};
 
 /// Numbers of the server error reference.
-const ACCESS_DENIED: u32 = 1045;
+pub(in crate::cluster) const ACCESS_DENIED: u32 = 1045;
 /// The source's dump thread refused, and what 8.0 and later make of it.
 const FATAL_READING_BINLOG: [u32; 2] = [1236, 13_114];
 /// Equal `server_id` or `server_uuid` of source and replica.
@@ -37,6 +36,9 @@ pub(in crate::cluster) fn applier_is_held(errno: u32, message: &str) -> bool {
 pub(in crate::cluster) fn receiver_is_held(message: &str) -> bool {
     message.contains(PURGED) || message.contains(NO_SUCH_LOG)
 }
+
+/// So many copies of one node's data within a day are made without being asked.
+pub(in crate::cluster) const MOST_COPIES: usize = 3;
 
 /// What is said of one replica.
 struct View<'a> {
@@ -236,7 +238,7 @@ impl View<'_> {
             there.map_or_else(GtidSet::new, |there| self.server.executed.subtract(&there.executed));
         let (safe, remedy) = match (own.is_empty(), self.node.copies) {
             (false, _) => (Safe::Nothing, reclone(name)),
-            (true, copies) if copies < renew::MOST => (
+            (true, copies) if copies < MOST_COPIES => (
                 Safe::Reclone,
                 format!(
                     "a Weir that serves copies the data anew by itself; `weir cluster repair {name} --reclone` \
