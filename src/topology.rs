@@ -58,6 +58,8 @@ pub struct ServerState {
     pub autocommit: bool,
     /// `@@global.sql_mode` says ANSI_QUOTES / NO_BACKSLASH_ESCAPES.
     pub sql_mode: Arc<str>,
+    /// `@@global.max_allowed_packet`, bytes; `None` until seen.
+    pub max_packet: Option<u64>,
     /// A Weir is about to move the primary's role away from it ([`signs::MOVES`]).
     pub moves: Option<Move>,
     /// A replica of a managed cluster that takes writes, if from root alone.

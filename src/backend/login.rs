@@ -15,6 +15,7 @@ use tokio_rustls::client::TlsStream;
 use zeroize::Zeroizing;
 
 use crate::config::{Secret, ServerTlsMode};
+use crate::net::tls::remedy;
 use crate::wire::auth::{
     FAST_AUTH_OK, FULL_AUTH, PLUGIN_CLEAR, PLUGIN_NATIVE, PLUGIN_SHA2, PLUGIN_SHA256,
     REQUEST_PUBLIC_KEY,
@@ -194,7 +195,7 @@ async fn start_tls(
         Err(_) => ServerName::IpAddress(std::net::Ipv4Addr::UNSPECIFIED.into()),
     };
     let connecting = Box::pin(TlsConnector::from(config).connect(name, tcp));
-    Ok(Box::new(connecting.await.map_err(|e| failed(e.to_string()))?))
+    Ok(Box::new(connecting.await.map_err(|e| failed(format!("{e}{}", remedy(&e))))?))
 }
 
 /// What is always spoken.

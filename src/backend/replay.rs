@@ -217,7 +217,7 @@ async fn number(connection: &mut Connection) -> Result<u64, String> {
     let end = if modern { 4 } else { 5 };
     let mut value = 0;
     for seq in 1..=end {
-        let message = connection.stream.message(seq, MAX_ANSWER).await;
+        let message = connection.stream.message(seq, || MAX_ANSWER).await;
         let message = message.map_err(|error| error.to_string())?;
         let payload = connection.stream.payload(message);
         let is_due = match (seq, payload) {

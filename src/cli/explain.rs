@@ -120,6 +120,7 @@ fn imagined_topology() -> Topology {
         version: "".into(),
         autocommit: true,
         sql_mode: "".into(),
+        max_packet: None,
         moves: None,
         open: false,
     });

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::files::{Pem, pem};
 use super::password::{self, ETCD_PASSWORD};
 use super::section::Section;
 use super::types::{Etcd, Leadership};
@@ -28,11 +29,11 @@ pub(super) fn leadership(section: &mut Section<'_>) -> Leadership {
     let endpoints = endpoints(section);
     let user = section.text("etcd_user", "weir").map(|text| text.value.to_owned());
     let password = password::optional(section, &ETCD_PASSWORD).unwrap_or_default();
-    let ca = section.path("etcd_ca", "etcd-ca.pem").map(|(path, _)| path);
-    let cert = section.path("etcd_cert", "etcd-client.pem").map(|(path, _)| path);
-    let key = section.path("etcd_key", "etcd-client-key.pem").map(|(path, _)| path);
+    let ca = pem(section, "etcd_ca", Pem::Certificate);
+    let cert = pem(section, "etcd_cert", Pem::Certificate);
+    let key = pem(section, "etcd_key", Pem::PrivateKey);
     let seconds = section.integer("lease_seconds", LEASE_SECONDS, DEFAULT_LEASE_SECONDS);
-    if cert.is_some() != key.is_some() {
+    if section.has("etcd_cert") != section.has("etcd_key") {
         section.problem("`etcd_cert` and `etcd_key` belong together", "give both, or neither");
     }
     match (kind, first) {

@@ -84,7 +84,9 @@ fn the_least_configuration_has_every_default() {
 
 #[test]
 fn leadership_is_kept_in_the_engine_or_in_etcd() {
-    let leadership = |text: &str| parse(text).unwrap().cluster.unwrap().leadership;
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("ca.pem"), "-----BEGIN CERTIFICATE-----\n").unwrap();
+    let leadership = |text: &str| parse_in(dir.path(), text).unwrap().cluster.unwrap().leadership;
     assert_eq!(leadership("[cluster]"), Leadership::Engine);
     assert_eq!(leadership("[cluster]\nleadership = \"engine\""), Leadership::Engine);
     let text = "[cluster]\nleadership = \"etcd\"\netcd = [\"http://a:2379\", \"https://b:2379\"]\n\
@@ -104,7 +106,13 @@ fn leadership_is_kept_in_the_engine_or_in_etcd() {
     check(&format!("{etcd}etcd = [5]"), &[(3, "names 0 addresses"), (3, "holds an integer")]);
     check(&format!("{etcd}etcd = [\"a:2379\"]"), &[(3, "no address of etcd")]);
     let text = format!("{etcd}etcd = [\"http://a:1\"]\netcd_cert = \"c.pem\"\nlease_seconds = 1");
-    check(&text, &[(1, "belong together"), (5, "out of its range")]);
+    check(
+        &text,
+        &[(1, "belong together"), (4, "/nowhere/c.pem cannot be read"), (5, "out of its range")],
+    );
+    let text = format!("{etcd}etcd = [\"http://a:1\"]\netcd_key = \"ca.pem\"");
+    let errors = parse_in(dir.path(), &text).unwrap_err().to_string();
+    assert!(errors.contains("`etcd_key`: file") && errors.contains("no private key"), "{errors}");
     check("[cluster]\nlease_seconds = 5", &[(2, "means nothing")]);
     check("[cluster]\nleadership = \"zookeeper\"", &[(2, "means nothing here")]);
 }

@@ -71,7 +71,8 @@ pub struct Proxy {
     pub workers: usize,
     /// `max_connections`, clients at once; default 10,000. More get error 1040.
     pub max_connections: usize,
-    /// `max_packet_bytes`, one client packet; default 1 GiB (MySQL's own ceiling). More gets error 1153.
+    /// `max_packet_bytes`, one client packet; default 1 GiB (MySQL's own ceiling). More, or more than
+    /// the primary's `max_allowed_packet`, gets error 1153.
     pub max_packet_bytes: usize,
     /// `handshake_seconds`: what a client may take to log in, a wait for a primary not counted; default 10.
     pub handshake_timeout: Duration,

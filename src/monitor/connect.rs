@@ -7,7 +7,7 @@ use mysql_async::{Conn, DriverError, Error, IoError, OptsBuilder, SslOpts};
 use super::seen::Failure;
 use super::tunnel::Tunnel;
 use crate::config::{Monitor, Server, ServerTlsMode};
-use crate::net::tls::client_config;
+use crate::net::tls::{client_config, remedy};
 
 /// Given to the driver so that it does not ask the server for its own. No answer of a probe is larger.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
@@ -131,7 +131,9 @@ pub fn failure(error: &Error) -> Failure {
         Error::Io(IoError::Io(io)) if io.kind() == std::io::ErrorKind::ConnectionRefused => {
             Failure::certain("connection refused")
         }
-        Error::Io(IoError::Io(io)) if is_tls(io) => Failure::certain(format!("TLS failed: {io}")),
+        Error::Io(IoError::Io(io)) if is_tls(io) => {
+            Failure::certain(format!("TLS failed: {io}{}", remedy(io)))
+        }
         Error::Io(IoError::Io(io)) => Failure::passing(format!("connection failed: {io}")),
         Error::Io(IoError::Tls(tls)) => Failure::certain(format!("TLS failed: {tls}")),
         Error::Driver(DriverError::NoClientSslFlagFromServer) => {

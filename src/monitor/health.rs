@@ -410,6 +410,7 @@ impl Track {
             version: probe.map_or_else(|| "".into(), |probe| Arc::clone(&probe.version)),
             autocommit: probe.is_none_or(|probe| probe.autocommit),
             sql_mode: probe.map_or_else(|| "".into(), |probe| Arc::clone(&probe.sql_mode)),
+            max_packet: probe.and_then(|probe| probe.max_packet),
             moves: probe.and_then(|probe| probe.moves),
             open: self.role == Role::Replica
                 && probe.is_some_and(|probe| probe.super_read_only == Some(false)),
@@ -423,8 +424,8 @@ fn same(a: &[ServerState], b: &[ServerState]) -> bool {
         && a.iter().zip(b).all(|(a, b)| {
             (a.id, a.role, &a.health, &a.executed, a.lag)
                 == (b.id, b.role, &b.health, &b.executed, b.lag)
-                && (&a.version, a.autocommit, &a.sql_mode, a.moves, a.open)
-                    == (&b.version, b.autocommit, &b.sql_mode, b.moves, b.open)
+                && (&a.version, a.autocommit, &a.sql_mode, a.max_packet, a.moves, a.open)
+                    == (&b.version, b.autocommit, &b.sql_mode, b.max_packet, b.moves, b.open)
         })
 }
 

@@ -20,15 +20,16 @@ use crate::topology::{Move, signs};
 const VARIABLES: [&str; 4] = [
     // MySQL 5.6 and later, and what descends from it.
     "SELECT @@version, @@global.read_only, @@global.autocommit, @@global.sql_mode, \
-     @@global.server_id, @@global.server_uuid, @@global.gtid_mode, @@global.gtid_executed",
+     @@global.server_id, @@global.server_uuid, @@global.gtid_mode, @@global.gtid_executed, \
+     @@global.max_allowed_packet",
     // MariaDB: GTIDs are always on, and there is no uuid.
     "SELECT @@version, @@global.read_only, @@global.autocommit, @@global.sql_mode, \
-     @@global.server_id, NULL, 'ON', @@global.gtid_current_pos",
+     @@global.server_id, NULL, 'ON', @@global.gtid_current_pos, @@global.max_allowed_packet",
     // Neither knows: a server that has at least `read_only`.
     "SELECT @@version, @@global.read_only, @@global.autocommit, @@global.sql_mode, NULL, NULL, \
-     NULL, NULL",
+     NULL, NULL, NULL",
     // A server that merely speaks the protocol.
-    "SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL",
+    "SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL",
 ];
 
 /// The replication status: MySQL 8.0.22 and later, MariaDB with all its channels, older ones.
@@ -155,9 +156,10 @@ impl Link {
             executed: executed.and_then(|executed| self.executed(&executed)),
             replication,
             group,
-            moves: value(8).and_then(number).map(Move),
-            leaves: value(9).and_then(number).map(Move),
-            super_read_only: value(10).and_then(switch),
+            max_packet: value(8).and_then(number),
+            moves: value(9).and_then(number).map(Move),
+            leaves: value(10).and_then(number).map(Move),
+            super_read_only: value(11).and_then(switch),
         }
     }
 

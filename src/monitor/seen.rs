@@ -22,6 +22,8 @@ pub struct Probe {
     pub replication: Replication,
     /// What it says of its group; `None` without one, and where the monitor's account may not ask.
     pub group: Option<Group>,
+    /// `@@global.max_allowed_packet`, bytes.
+    pub max_packet: Option<u64>,
     /// A Weir is about to move the primary's role away from it; not asked where servers are not Weir's own.
     pub moves: Option<Move>,
     /// A Weir is about to stop this replica; not asked there either.

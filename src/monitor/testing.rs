@@ -55,6 +55,7 @@ pub(crate) fn writable(name: char, executed: &str) -> Probe {
         executed: Some(set(executed)),
         replication: Replication::Channels(Vec::new()),
         group: None,
+        max_packet: Some(64 << 20),
         moves: None,
         leaves: None,
         super_read_only: None,

@@ -200,8 +200,12 @@ impl PacketStream {
 
     /// Waits until a whole message (all its packets) lies at the front, and measures it. `first_seq`
     /// is the number its first packet must have; its payload may have `limit` bytes, headers not
-    /// counted. Cancel safe.
-    pub async fn message(&mut self, first_seq: u8, limit: usize) -> Result<Message, ReadError> {
+    /// counted, which is asked for when a packet has begun to come. Cancel safe.
+    pub async fn message(
+        &mut self,
+        first_seq: u8,
+        limit: impl Fn() -> usize,
+    ) -> Result<Message, ReadError> {
         let mut raw_len = 0;
         let mut payload_len = 0;
         let mut first_len = None;
@@ -217,6 +221,7 @@ impl PacketStream {
             }
             raw_len += HEADER_LEN + header.len;
             payload_len += header.len;
+            let limit = limit();
             if payload_len > limit {
                 return Err(ReadError::TooLarge { limit, seq });
             }
@@ -275,7 +280,7 @@ mod tests {
         });
         let (socket, _) = listener.accept().await.unwrap();
         let mut stream = PacketStream::new(Socket::Plain(socket), BufferPool::new());
-        let message = stream.message(3, limit).await;
+        let message = stream.message(3, || limit).await;
         drop(stream);
         drop(sender.await.unwrap());
         message

@@ -116,6 +116,25 @@ pub fn client_config(
     Ok(Arc::new(config))
 }
 
+/// What an operator can do about a server's certificate that was not believed: a clause after "; ", or nothing.
+pub fn remedy(error: &std::io::Error) -> &'static str {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let Some(rustls::Error::InvalidCertificate(wrong)) = inner else { return "" };
+    match wrong {
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "; the file of `tls_ca` (`server_tls_ca` in [proxy]) has to hold the authority that signed this \
+             server's certificate"
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "; give the server a certificate for the name in its `address`, or set its `tls` to \"verify-ca\""
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "; give the server a new certificate"
+        }
+        _ => "",
+    }
+}
+
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }

@@ -47,6 +47,7 @@ pub(crate) fn server(id: u32, role: Role, executed: &str) -> ServerState {
         version: "9.7.4".into(),
         autocommit: true,
         sql_mode: "".into(),
+        max_packet: Some(64 << 20),
         moves: None,
         open: false,
     }

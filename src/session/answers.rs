@@ -75,9 +75,15 @@ impl Session {
 
     /// A command's bytes are not what they should be.
     pub(super) async fn refuse_command(&mut self, error: ReadError) -> Closed {
-        let bytes = self.worker.shared.config.proxy.max_packet_bytes;
+        let own = self.worker.shared.config.proxy.max_packet_bytes;
+        let limit = match &error {
+            ReadError::TooLarge { limit, .. } if *limit < own => {
+                format!("max_allowed_packet = {limit} on the primary")
+            }
+            _ => format!("[proxy] max_packet_bytes = {own}"),
+        };
         let seq = self.reply_seq();
-        self.refuse_input(error, seq, &format!("[proxy] max_packet_bytes = {bytes}")).await
+        self.refuse_input(error, seq, &limit).await
     }
 
     /// The client's bytes are not what they should be: the error MySQL gives, then the end. `seq` is the number

@@ -25,6 +25,9 @@ const NOT_THE_STATEMENTS_FAULT: [u16; 9] = [1290, 1792, 1836, 1049, 1146, 1054, 
 /// What a primary says to writes after it was made a replica (1290 has other uses, too).
 const READ_ONLY: [u16; 2] = [1290, 1836];
 
+/// What a replica says to what it must not do, in whatever transaction that is.
+const WRITES: [u16; 3] = [1290, 1792, 1836];
+
 /// One packet of a client's file, bytes; drivers send pieces far smaller.
 pub(super) const MAX_FILE_PACKET: usize = 64 << 20;
 
@@ -33,6 +36,8 @@ pub(super) enum Attempt {
     Done(Box<Reply>),
     /// Nothing was passed on; another server may do.
     Elsewhere(String),
+    /// A replica says that this writes, which its text does not show; nothing was done.
+    Writes(String),
     /// The server has become read-only, and nothing was done.
     ReadOnly(ErrPacket),
     /// The error that the client gets; the session lives on unless it was bound to the connection.
@@ -219,7 +224,7 @@ impl Session {
                     return Attempt::Failed(error);
                 }
                 if retry {
-                    refused(true, error)
+                    refused_by_replica(&error)
                 } else if error.message.windows(9).any(|words| words == b"read-only") {
                     Attempt::ReadOnly(error)
                 } else {
@@ -282,6 +287,12 @@ fn refused(retry: bool, error: ErrPacket) -> Attempt {
     Attempt::Failed(error)
 }
 
+/// What becomes of a read that a replica refused as it ran.
+fn refused_by_replica(error: &ErrPacket) -> Attempt {
+    let why = String::from_utf8_lossy(&error.message).into_owned();
+    if WRITES.contains(&error.code) { Attempt::Writes(why) } else { Attempt::Elsewhere(why) }
+}
+
 /// What becomes of a command whose connection was lost before the client saw any of the answer.
 fn lost(retry: bool, statement: &Statement, why: &str, sent: bool) -> Attempt {
     if retry {
@@ -311,7 +322,7 @@ async fn pass_local_file(
 ) -> Ending {
     let mut seq = walker.next_seq();
     loop {
-        let message = match client.message(seq, MAX_FILE_PACKET).await {
+        let message = match client.message(seq, || MAX_FILE_PACKET).await {
             Ok(message) => message,
             Err(ReadError::Closed | ReadError::Io(_)) => return Ending::ClientGone,
             Err(error) => return Ending::BadFile { error, seq: seq.wrapping_add(1) },

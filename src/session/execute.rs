@@ -2,6 +2,7 @@
 //! and run it again elsewhere where that is right.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::backend::connect::ConnectError;
 use crate::backend::pool::{Lease, LeaseError, Pool};
@@ -45,11 +46,12 @@ impl Session {
         answered
     }
 
-    async fn run_somewhere(&mut self, work: Work, statement: &Statement) -> Result<(), Closed> {
+    async fn run_somewhere(&mut self, work: Work, given: &Statement) -> Result<(), Closed> {
         let mut excluded: Vec<ServerId> = Vec::new();
-        let mut waits_since = None;
-        self.end_diagnostics(statement);
+        let (mut waits_since, mut learned) = (None, None);
+        self.end_diagnostics(given);
         loop {
+            let statement = learned.as_deref().unwrap_or(given);
             let (plan, choice) = self.choose(statement, &excluded);
             match self.admit(&plan, &choice, &mut waits_since).await {
                 Admission::Go => {}
@@ -93,6 +95,7 @@ impl Session {
                         excluded.push(id);
                     }
                 }
+                Attempt::Writes(why) => learned = Some(self.learn_write(work, given, &why)),
                 // Another session dropped this one's schema: it goes on without one, as the
                 // statement may be what leaves it (USE, CREATE DATABASE).
                 Attempt::NoSchema(_) if self.wanted.schema.is_some() => {
@@ -113,6 +116,21 @@ impl Session {
                 Attempt::Cut { why, seq } => return Err(self.cut(why, seq).await),
             }
         }
+    }
+
+    /// A view or a routine does what the text does not show. All sessions of this worker know it from now on.
+    fn learn_write(&mut self, work: Work, read: &Statement, why: &str) -> Arc<Statement> {
+        self.lease = None;
+        let reason = "a replica refused it: it writes";
+        let statement = Arc::new(Statement { kind: Kind::Write, reason, ..read.clone() });
+        tracing::info!(why, "a replica refused a read, which goes to the primary from now on");
+        if let Some(text) = self.text_of(work) {
+            self.worker.classifier.learn(text, self.lex_mode, Arc::clone(&statement));
+        }
+        if let Work::Prepared { client_id, .. } = work {
+            self.prepared.learn(client_id, Arc::clone(&statement));
+        }
+        statement
     }
 
     async fn answer_choice(&mut self, choice: Choice, work: Work) -> Result<(), Closed> {

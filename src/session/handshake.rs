@@ -247,7 +247,7 @@ async fn login_message(
     limit: Duration,
 ) -> Result<Message, Closed> {
     let (error, reply_seq, why) =
-        match tokio::time::timeout_at(until, client.message(seq, MAX_LOGIN_BYTES)).await {
+        match tokio::time::timeout_at(until, client.message(seq, || MAX_LOGIN_BYTES)).await {
             Ok(Ok(message)) => return Ok(message),
             Ok(Err(ReadError::Closed | ReadError::Io(_))) => return Err(Closed::ByClient),
             Ok(Err(error @ ReadError::TooLarge { limit, .. })) => {

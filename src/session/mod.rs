@@ -144,9 +144,10 @@ impl Session {
 
     /// One command: waits for it, carries it out, forgets its bytes.
     async fn turn(&mut self) -> Result<(), Closed> {
-        let limit = self.worker.shared.config.proxy.max_packet_bytes;
+        let worker = Rc::clone(&self.worker);
+        let limit = || worker.shared.packet_limit();
         let message = if self.holds_for_diagnostics() {
-            let hold = self.worker.shared.config.pool.hold_previous;
+            let hold = worker.shared.config.pool.hold_previous;
             match tokio::time::timeout(hold, self.client.message(0, limit)).await {
                 Ok(message) => message,
                 Err(_elapsed) => {

@@ -107,6 +107,13 @@ impl PreparedStatements {
         Some(gone)
     }
 
+    /// What running a statement has told of it.
+    pub(super) fn learn(&mut self, id: u32, statement: Arc<Statement>) {
+        if let Some(known) = self.statements.get_mut(&id) {
+            known.statement = statement;
+        }
+    }
+
     /// The text of a statement.
     pub(super) fn text(&self, id: u32) -> Option<&[u8]> {
         self.statements.get(&id).map(|statement| &*statement.key.text)

@@ -47,6 +47,15 @@ pub struct Shared {
     pub started: Instant,
 }
 
+impl Shared {
+    /// What one packet of a client may have, bytes: no more than the primary takes would be of use.
+    pub fn packet_limit(&self) -> usize {
+        let own = self.config.proxy.max_packet_bytes;
+        let taken = self.topology.load().primary().and_then(|primary| primary.max_packet);
+        taken.and_then(|bytes| usize::try_from(bytes).ok()).map_or(own, |taken| own.min(taken))
+    }
+}
+
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Shared").finish_non_exhaustive()

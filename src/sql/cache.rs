@@ -48,6 +48,13 @@ impl Classifier {
         statement
     }
 
+    /// Remembers what running it has told: from now on the text is that statement.
+    pub fn learn(&self, sql: &[u8], mode: LexMode, statement: Arc<Statement>) {
+        if let Some(name) = fingerprint(sql, mode, &mut self.scratch.borrow_mut()) {
+            self.known.borrow_mut().insert(name, statement);
+        }
+    }
+
     /// Statements remembered now.
     pub fn len(&self) -> usize {
         self.known.borrow().len()

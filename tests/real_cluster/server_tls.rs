@@ -84,9 +84,11 @@ async fn every_mode_with_a_servers_own_certificates() {
         assert_eq!(encrypted(&weir).await, expected, "{mode}");
     }
     let wrong = with_mode(cluster, "verify-ca", Some(&other));
-    unusable(&wrong, "TLS failed: invalid peer certificate: UnknownIssuer").await;
+    let words = "TLS failed: invalid peer certificate: UnknownIssuer; the file of `tls_ca`";
+    unusable(&wrong, words).await;
     let nameless = with_mode(cluster, "verify-identity", Some(&ca));
     unusable(&nameless, "certificate not valid for name \\\"127.0.0.1\\\"").await;
+    unusable(&nameless, "give the server a certificate for the name in its `address`").await;
 }
 
 /// With certificates that an operator made: the name counts, and in that mode alone.
