@@ -15,7 +15,7 @@ use crate::support::cluster::TESTER;
 use crate::support::{TestCluster, Weir, direct};
 
 const CLIENTS: u64 = 64;
-const DATABASE: &str = "soak";
+const DATABASE: &str = "own_rows";
 
 /// One client: who it is, what it has written, and its own source of chance.
 struct Client {
@@ -34,9 +34,9 @@ async fn every_row_is_ones_own() {
     cluster.fresh_database(DATABASE).await;
     cluster
         .on_primary(&[
-            "CREATE TABLE soak.own (client INT, n INT, hash BIGINT UNSIGNED, payload VARBINARY(2000), PRIMARY KEY (client, n))",
-            "CREATE TABLE soak.numbered (id BIGINT AUTO_INCREMENT PRIMARY KEY, client INT)",
-            "CREATE TABLE soak.balance (client INT PRIMARY KEY, a INT, b INT)",
+            "CREATE TABLE own_rows.own (client INT, n INT, hash BIGINT UNSIGNED, payload VARBINARY(2000), PRIMARY KEY (client, n))",
+            "CREATE TABLE own_rows.numbered (id BIGINT AUTO_INCREMENT PRIMARY KEY, client INT)",
+            "CREATE TABLE own_rows.balance (client INT PRIMARY KEY, a INT, b INT)",
         ])
         .await;
     let weir = Weir::start(cluster);
@@ -54,11 +54,11 @@ async fn every_row_is_ones_own() {
     }
     let done = done.load(Ordering::Relaxed);
     let grown = weir.rss_kb().saturating_sub(memory);
-    eprintln!("soak: {done} checked queries in {seconds} s, {grown} KiB more memory");
+    eprintln!("own_rows: {done} checked queries in {seconds} s, {grown} KiB more memory");
     assert!(done > CLIENTS * 10, "only {done} queries");
     assert!(weir.alive());
     if !direct() {
-        let runs = cluster.runs("soak_own_row").await;
+        let runs = cluster.runs("own_rows_text").await;
         assert!(runs[1] > 0 && runs[2] > 0, "no reads on replicas: {runs:?}");
         let log = weir.log();
         assert!(!log.contains("panicked"), "a panic in the log");
@@ -157,11 +157,11 @@ impl Client {
         let (id, expected) = (self.id, self.payload(n));
         let row: Option<(u64, u64, u64, Vec<u8>)> = if self.chance(2) == 0 {
             let sql = format!(
-                "SELECT client AS soak_own_row, n, hash, payload FROM own WHERE client = {id} AND n = {n}"
+                "SELECT client AS own_rows_text, n, hash, payload FROM own WHERE client = {id} AND n = {n}"
             );
             self.conn.query_first(sql).await.unwrap()
         } else {
-            let sql = "SELECT client AS soak_own_row, n, hash, payload FROM own WHERE client = ? AND n = ?";
+            let sql = "SELECT client AS own_rows_text, n, hash, payload FROM own WHERE client = ? AND n = ?";
             self.conn.exec_first(sql, (id, n)).await.unwrap()
         };
         let row = row.unwrap_or_else(|| panic!("client {id}: its row {n} is not there"));

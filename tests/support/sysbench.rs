@@ -8,7 +8,7 @@ use super::wait::until_or_show;
 
 const CONNECTIONS: u32 = 64;
 /// Transactions a second of all together: several clusters share the machine.
-const RATE: u32 = 40;
+const RATE: u32 = 20;
 /// Longer than any test; it is ended by a signal.
 const SECONDS: u32 = 3_600;
 const FIRST_LIMIT: Duration = Duration::from_secs(60);

@@ -14,7 +14,7 @@ use super::wait::until_or_show;
 /// Writers at once; every third writes in transactions of two statements.
 pub(crate) const WRITERS: u64 = 12;
 /// Between two writes of one writer: several clusters share the machine.
-const PAUSE: Duration = Duration::from_millis(40);
+const PAUSE: Duration = Duration::from_millis(80);
 /// How long a fault may keep writes from being acknowledged.
 pub(crate) const RECOVERY_LIMIT: Duration = Duration::from_secs(60);
 
