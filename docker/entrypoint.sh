@@ -160,8 +160,9 @@ set_up_accounts() {
         if [[ -n "$MYSQL_USER" ]]; then
             printf "CREATE USER %s@'%%' IDENTIFIED BY %s;\n" "$(sql_string "$MYSQL_USER")" "$(sql_string "$MYSQL_PASSWORD")"
             # In a GRANT, _ and % of the database name would be wildcards.
-            [[ -z "$MYSQL_DATABASE" ]] || printf "GRANT ALL ON %s.* TO %s@'%%';\n" \
-                "$(sql_name "${MYSQL_DATABASE//_/\\_}")" "$(sql_string "$MYSQL_USER")"
+            local only=${MYSQL_DATABASE//_/\\_}
+            [[ -z "$only" ]] || printf "GRANT ALL ON %s.* TO %s@'%%';\n" \
+                "$(sql_name "${only//%/\\%}")" "$(sql_string "$MYSQL_USER")"
         fi
     } | run_sql
 }
@@ -294,7 +295,7 @@ main() {
     for argument in "$@"; do
         case $argument in
             # Questions to the program, for which there is nothing to set up.
-            --help | -\? | --verbose | --version | -V | --validate-config | --print-defaults)
+            --help | -\? | --version | -V | --validate-config | --print-defaults)
                 exec mysqld --user="$RUN_AS" "$@" ;;
         esac
     done

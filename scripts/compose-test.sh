@@ -9,7 +9,8 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 PROJECT=weircompose$$
-PORT_FIRST=26033
+# Above those that other tests publish servers at.
+PORT_FIRST=31533
 READ_TRIES=50
 cd "$ROOT_DIR"
 mkdir -p "$LOG_DIR"
@@ -44,11 +45,14 @@ finish() {
         { tail -n 15 "$LOG"; compose logs --no-color --tail 15; } 2>&1 | sed 's/^/    | /' >&2
     fi
     compose down --volumes --remove-orphans >>"$LOG" || true
+    [[ -z "$OWN_IMAGE" ]] || docker rmi "$OWN_IMAGE" >>"$LOG" 2>&1 || true
     exit "$status"
 }
 
+OWN_IMAGE=''
 if [[ -z "${WEIR_IMAGE-}" ]]; then
-    export WEIR_IMAGE=weir:compose-test
+    OWN_IMAGE=weir:$PROJECT
+    export WEIR_IMAGE=$OWN_IMAGE
     scripts/weir-image.sh "$WEIR_IMAGE"
 fi
 WEIR_PORT=$(free_port)

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Everything that `make test` needs, made in parallel with the compile of the tests:
 #
-#   a Docker Engine, the MySQL image, etcd, sysbench, and in target/test-tools: a Python with PyMySQL and
+#   a Docker Engine, the MySQL image, etcd, sysbench, Compose, and in target/test-tools: a Python with PyMySQL and
 #   mysql-connector-python, Node's mysql2, the mysql client programs. target/test-tools/env names them.
 #
 #   scripts/test-setup.sh [--compile]     --compile builds the tests meanwhile
@@ -98,8 +98,9 @@ command -v gcc >/dev/null || missing+=(gcc libc6-dev)
 command -v node >/dev/null && command -v npm >/dev/null || missing+=(nodejs npm)
 command -v etcd >/dev/null || missing+=(etcd-server)
 command -v sysbench >/dev/null || missing+=(sysbench)
+docker compose version >/dev/null 2>&1 || command -v docker-compose >/dev/null || missing+=(docker-compose)
 python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
-((${#missing[@]} == 0)) || apt_install "the tests' compilers, drivers, load and etcd" "${missing[@]}"
+((${#missing[@]} == 0)) || apt_install "the tests' compilers, drivers, load, etcd and Compose" "${missing[@]}"
 
 JOBS=()
 job engine engine_and_image

@@ -272,10 +272,13 @@ fn applier_behind(facts: &LagFacts) -> (Cause, String) {
         return (Cause::Busy, text);
     }
     if facts.workers > 0 && busy >= facts.workers && facts.behind > facts.workers {
+        let all = match facts.workers {
+            1 => "its only worker applies one".to_owned(),
+            workers => format!("all {workers} workers apply at once"),
+        };
         let text = format!(
-            "all {} apply at once and {} wait{backlog}: more replica_parallel_workers would help where the \
-             transactions are independent",
-            count(facts.workers, "worker"),
+            "{all} and {} wait{backlog}: more replica_parallel_workers would help where the transactions are \
+             independent",
             facts.behind.saturating_sub(busy)
         );
         return (Cause::FewWorkers, text);

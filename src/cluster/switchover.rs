@@ -263,10 +263,12 @@ pub(super) async fn until_nobody_is_inside(traffic: &dyn Traffic) -> Result<(), 
     let started = Instant::now();
     while traffic.inside() > 0 {
         if started.elapsed() > INSIDE_LIMIT {
+            let open = match traffic.inside() {
+                1 => "1 statement or transaction was".to_owned(),
+                open => format!("{open} statements or transactions were"),
+            };
             let cause = format!(
-                "{} statements or transactions were still under way after {} s; end them, or try again \
-                 at a quieter time",
-                traffic.inside(),
+                "{open} still under way after {} s; end what is open, or try again at a quieter time",
                 INSIDE_LIMIT.as_secs()
             );
             return Err(ClusterError::NotMoved { cause });

@@ -4,6 +4,9 @@
 //! Needs an engine and the image (`make test` sees to both). One cluster for all, since each fault ends
 //! with a cluster that is right; it is removed at the end, also when the test fails.
 
+mod lag;
+mod recovery;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -20,6 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Between two looks at everything, each of which starts a program in every container.
 const ASK_AGAIN: Duration = Duration::from_millis(400);
+
+/// A commit that lacks a receipt waits longer than that.
+const UNACKNOWLEDGED_FOR: Duration = Duration::from_secs(2);
 
 /// A cluster that was right before the first fault.
 struct Stand {
@@ -148,21 +154,46 @@ fn kinds(examined: &Examined) -> Vec<Kind> {
 
 #[tokio::test]
 async fn faults_are_named_and_mended_where_that_is_safe() {
-    let fixture = Stand::up(2).await;
+    let mut fixture = Stand::up(2).await;
     let make = "CREATE TABLE app.t (id INT PRIMARY KEY, v VARCHAR(20))";
     fixture.run(1, &[make, "INSERT INTO app.t VALUES (1, 'a'), (2, 'b'), (3, 'c')"]).await;
     fixture.right().await;
+    two_acknowledgements(&mut fixture).await;
     stopped_threads(&fixture).await;
     writable(&fixture).await;
     wrong_password(&fixture).await;
     wrong_position(&fixture).await;
     same_uuid(&fixture).await;
     stopped_container(&fixture).await;
-    lag_by_a_lock(&fixture).await;
+    recovery::is_left_alone(&fixture).await;
+    lag::causes(&fixture).await;
     duplicate_keys(&fixture).await;
     missing_row(&fixture).await;
     errant(&fixture).await;
     purged(&fixture).await;
+}
+
+/// A commit waits for as many replicas as are wanted, and for fewer again when fewer are.
+async fn two_acknowledgements(fixture: &mut Stand) {
+    let usual = fixture.fixture.wanted.semi_sync_timeout;
+    for (acks, timeout) in [(2, PATIENCE), (1, usual)] {
+        fixture.fixture.wanted.semi_sync_acks = acks;
+        fixture.fixture.wanted.semi_sync_timeout = timeout;
+        fixture.fixture.up().await.unwrap();
+        let mut primary = fixture.root(1).await;
+        let count = "SELECT @@global.rpl_semi_sync_source_wait_for_replica_count";
+        assert_eq!(primary.query_first(count).await.unwrap(), Some(acks));
+        fixture.run(3, &["STOP REPLICA IO_THREAD"]).await;
+        let commit = primary.query_drop("UPDATE app.t SET v = CONCAT(v, '+') WHERE id = 1");
+        let mut commit = std::pin::pin!(commit);
+        let waits = tokio::time::timeout(UNACKNOWLEDGED_FOR, &mut commit).await.is_err();
+        assert_eq!(waits, acks == 2);
+        fixture.run(3, &["START REPLICA IO_THREAD"]).await;
+        if waits {
+            commit.await.unwrap();
+        }
+        fixture.right().await;
+    }
 }
 
 async fn stopped_threads(fixture: &Stand) {
@@ -232,38 +263,6 @@ async fn stopped_container(fixture: &Stand) {
     docker(&["kill", &name]);
     fixture.found(3, Kind::ContainerExited, &["SIGKILL", "137"]).await;
     assert_eq!(kinds(&fixture.repair(None).await), []);
-    fixture.right().await;
-}
-
-/// A client of the replica holds a row that the applier needs.
-async fn lag_by_a_lock(fixture: &Stand) {
-    let mut client = fixture.root(2).await;
-    for statement in [
-        "SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE",
-        "BEGIN",
-        "SELECT * FROM app.t WHERE id = 3",
-    ] {
-        client.query_drop(statement).await.unwrap();
-    }
-    let id: u64 = client.query_first("SELECT CONNECTION_ID()").await.unwrap().unwrap();
-    fixture.run(1, &["UPDATE app.t SET v = 'held' WHERE id = 3"]).await;
-    let started = Instant::now();
-    let lag = loop {
-        let lag = fixture
-            .examine()
-            .await
-            .lags
-            .into_iter()
-            .find(|lag| lag.node == fixture.name(2) && lag.cause == cluster::Cause::Lock);
-        match lag {
-            Some(lag) => break lag,
-            None => assert!(started.elapsed() < PATIENCE),
-        }
-    };
-    for word in ["1 transaction", "a row of app.t", &format!("connection {id} of root@")] {
-        assert!(lag.sentence.contains(word), "{word}: {}", lag.sentence);
-    }
-    client.query_drop("ROLLBACK").await.unwrap();
     fixture.right().await;
 }
 

@@ -6,8 +6,9 @@
 //! | module | how the cluster is driven |
 //! |---|---|
 //! | `life`, `nodes`, `copy`, `options`, `faults`, `snapshot`, `image` | through the library, as `weir cluster` does |
-//! | `moves`, `lead`, `group`, `api`, `chaos` | by a Weir that serves, with clients |
+//! | `failover`, `lead`, `group`, `api`, `chaos` | by a Weir that serves, with clients |
 //! | `cut` | by commands that are killed |
+//! | `contract`, `compose` | not at all: what the image does by itself, and Compose with it |
 
 #![expect(
     clippy::unwrap_used,
@@ -19,14 +20,16 @@
 
 mod api;
 mod chaos;
+mod compose;
+mod contract;
 mod copy;
 mod cut;
+mod failover;
 mod faults;
 mod group;
 mod image;
 mod lead;
 mod life;
-mod moves;
 mod nodes;
 mod options;
 mod snapshot;
@@ -37,6 +40,8 @@ mod autopsy;
 mod docker;
 #[path = "../support/flow.rs"]
 mod flow;
+#[path = "../support/link.rs"]
+mod link;
 #[path = "../support/managed.rs"]
 mod managed;
 #[path = "../support/ports.rs"]

@@ -4,6 +4,8 @@
 //! its own and removes what it made, also when it fails.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,7 +17,11 @@ use weir::topology::Role;
 
 use crate::docker::docker;
 use crate::managed::{Fixture, login};
+use crate::ports::free_ports;
 use crate::roles::node;
+
+/// Bytes of the rows that ten copies share.
+const LARGE: u64 = 60_000_000;
 
 impl Fixture {
     async fn create(&self, name: &str) -> Result<SnapshotView, ClusterError> {
@@ -26,6 +32,16 @@ impl Fixture {
     async fn run(&self, request: RunRequest<'_>) -> Result<Started, ClusterError> {
         let now = SystemTime::now();
         snapshot::run(&self.wanted, self.state_dir(), request, now, &Silent).await
+    }
+
+    /// What the program prints; an error is what it complains of.
+    fn weir(&self, arguments: &[&str]) -> Result<String, String> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+        command.args(arguments).arg("--config").arg(self.state_dir().join("proxy.toml"));
+        let done = command.output().unwrap();
+        let [said, complaint] =
+            [done.stdout, done.stderr].map(|text| String::from_utf8(text).unwrap());
+        if done.status.success() { Ok(said) } else { Err(complaint) }
     }
 
     /// Names of the containers that carry the label of that kind.
@@ -288,9 +304,17 @@ async fn cut_off_anywhere_it_leaves_nothing_that_stays() {
         left += u32::from(!fixture.containers("taking").is_empty());
     }
     assert!(left >= 2, "{left}");
-    let whole = fixture.create("whole").await.unwrap();
-    assert_eq!(whole.from, node(&view, Role::Primary).name);
+    let primary = node(&view, Role::Primary);
+    let mut root = fixture.root(primary).await;
+    root.query_drop("CREATE TABLE app_data.large (text LONGBLOB)").await.unwrap();
+    let row = format!("INSERT INTO app_data.large VALUES (REPEAT('x', {}))", LARGE / 2);
+    for _ in 0..2 {
+        root.query_drop(&row).await.unwrap();
+    }
+    let whole = by_the_command_line(&fixture).await;
+    assert_eq!(whole.from, primary.name);
     assert_eq!(fixture.containers("taking"), "");
+    ten_copies_share_what_none_has_changed(&fixture, &whole).await;
     let copy =
         fixture.run(RunRequest { snapshot: "whole", ..RunRequest::default() }).await.unwrap();
     assert_eq!(text(&mut root_of(&copy).await, "SELECT @@global.gtid_executed").await, whole.gtid);
@@ -298,4 +322,72 @@ async fn cut_off_anywhere_it_leaves_nothing_that_stays() {
         cluster::observe(&fixture.wanted, fixture.state_dir()).await.unwrap().problems,
         [""; 0]
     );
+}
+
+/// Every command, with what it prints. The snapshot stays, its copy does not.
+async fn by_the_command_line(fixture: &Fixture) -> SnapshotView {
+    let (port, from) = (free_ports(0), fixture.name(1));
+    let said = fixture.weir(&["snapshot", "list"]).unwrap();
+    assert!(!said.contains("whole"), "{said}");
+    let said = fixture.weir(&["snapshot", "create", "whole", "--from", &from]).unwrap();
+    assert!(said.starts_with(&format!("snapshot whole of {from}, ")), "{said}");
+    assert!(said.contains("a copy: weir snapshot run whole"), "{said}");
+    let ask = ["run", "whole", "--as", "mine", "--port", &port.to_string(), "--ttl", "2h"];
+    let said = fixture.weir(&[&["snapshot"], &ask[..]].concat()).unwrap();
+    assert!(said.contains(&format!("copy mine of whole answers at 127.0.0.1:{port} ")), "{said}");
+    assert!(
+        said.contains("it is removed after 2") && said.contains("snapshot stop mine"),
+        "{said}"
+    );
+    let options = said.split("--defaults-extra-file=").nth(1).unwrap().lines().next().unwrap();
+    let text = std::fs::read_to_string(options).unwrap();
+    let password = text.lines().find_map(|line| line.strip_prefix("password = ")).unwrap();
+    let address = format!("127.0.0.1:{port}");
+    login(&address, "root", password.trim_matches('"'), None).await.unwrap();
+
+    let said = fixture.weir(&["snapshot", "list"]).unwrap();
+    for words in ["whole", &from, "mine", &address] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    let refused = fixture.weir(&["snapshot", "rm", "whole"]).unwrap_err();
+    assert!(refused.contains("mine"), "{refused}");
+    let said = fixture.weir(&["snapshot", "stop", "mine"]).unwrap();
+    assert_eq!(said, "removed copy mine\n");
+    assert!(!Path::new(options).exists());
+    let json = fixture.weir(&["snapshot", "list", "--json"]).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let names: Vec<_> = json["snapshots"].as_array().unwrap().iter().map(|s| &s["name"]).collect();
+    assert!(names.contains(&&"whole".into()) && json["copies"] == serde_json::json!([]), "{json}");
+    fixture.weir(&["snapshot", "create", "other"]).unwrap();
+    let said = fixture.weir(&["snapshot", "rm", "other"]).unwrap();
+    assert_eq!(said, "removed snapshot other\n");
+    let all = snapshot::list(&fixture.wanted).await.unwrap().snapshots;
+    all.into_iter().find(|snapshot| snapshot.name == "whole").unwrap()
+}
+
+/// Each answers with all rows, is of the same image, and has only those files for itself that a server always writes to.
+async fn ten_copies_share_what_none_has_changed(fixture: &Fixture, whole: &SnapshotView) {
+    let mut copies = Vec::new();
+    for _ in 0..5 {
+        let run = || fixture.run(RunRequest { snapshot: "whole", ..RunRequest::default() });
+        let (one, two) = tokio::join!(run(), run());
+        copies.extend([one.unwrap(), two.unwrap()]);
+    }
+    for copy in &copies {
+        let bytes = "SELECT CAST(SUM(LENGTH(text)) AS CHAR) FROM app_data.large";
+        assert_eq!(text(&mut root_of(copy).await, bytes).await, LARGE.to_string());
+    }
+    let containers = fixture.containers("copy");
+    let containers: Vec<&str> = containers.lines().collect();
+    assert_eq!(containers.len(), 10, "{containers:?}");
+    let image = "{{.Config.Image}}";
+    let images = docker(&[&["inspect", "--format", image], &containers[..]].concat());
+    assert!(images.lines().all(|image| image == whole.image), "{images}");
+    for container in containers {
+        let own = docker(&["diff", container]);
+        assert!(own.contains("ibdata1") && !own.contains("large.ibd"), "{container}: {own}");
+    }
+    for copy in &copies {
+        snapshot::stop(&fixture.wanted, fixture.state_dir(), &copy.copy.name).await.unwrap();
+    }
 }

@@ -30,7 +30,7 @@ impl Fixture {
         let file = dir.path().join("proxy.toml");
         // Read as an operator's file is: what it leaves out has its default.
         let text = format!(
-            "[cluster]\nname = \"weirtest{}{test}\"\nreplicas = {replicas}\ndatabase = \"app_data\"\n\
+            "[proxy]\nstate_dir = \".\"\n[cluster]\nname = \"weirtest{}{test}\"\nreplicas = {replicas}\ndatabase = \"app_data\"\n\
              port_base = {}\nmemory_mb = 64\n",
             std::process::id(),
             free_ports(MORE_PORTS),

@@ -1,7 +1,7 @@
 //! What is done to a cluster that works, and how it has to end.
 
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use mysql_async::prelude::Queryable as _;
 
@@ -16,6 +16,8 @@ const NAMED_LIMIT: Duration = Duration::from_secs(60);
 const TRAP_LIMIT: Duration = Duration::from_secs(60);
 /// How long data that differs is watched before a person decides; Weir looks at it several times.
 const HELD_FOR: Duration = Duration::from_secs(4);
+/// So often in a day Weir copies the data of one node anew without being asked.
+const MOST_COPIES: usize = 3;
 /// How long the applier stands still before its relay log is damaged.
 const UNREAD_FOR: Duration = Duration::from_millis(400);
 /// How long it may take until it has met the damage.
@@ -63,6 +65,7 @@ pub(crate) enum Fault {
     ReplicaWritable,
     ReplicaPassword,
     ReplicaPurged,
+    ReplicaPurgedTooOften,
     ReplicaDuplicateKey,
     ReplicaMissingRow,
     ReplicaErrant,
@@ -77,7 +80,7 @@ pub(crate) enum Fault {
 use Fault::*;
 
 /// Without those of [`SWITCHOVER`] and [`FAILOVER`].
-pub(crate) const PLAIN: [Fault; 20] = [
+pub(crate) const PLAIN: [Fault; 21] = [
     PrimaryKilled,
     PrimaryFrozen,
     PrimaryStopped,
@@ -93,6 +96,7 @@ pub(crate) const PLAIN: [Fault; 20] = [
     ReplicaWritable,
     ReplicaPassword,
     ReplicaPurged,
+    ReplicaPurgedTooOften,
     ReplicaDuplicateKey,
     ReplicaMissingRow,
     ReplicaErrant,
@@ -133,6 +137,9 @@ impl Fault {
             ReplicaWritable => "replica: made writable",
             ReplicaPassword => "replica: wrong replication password",
             ReplicaPurged => "replica: history purged (1236)",
+            ReplicaPurgedTooOften => {
+                "replica: history purged (1236) again and again, copied anew by a person"
+            }
             ReplicaDuplicateKey => "replica: conflicting row (1062), copied anew by a person",
             ReplicaMissingRow => "replica: missing row (1032), copied anew by a person",
             ReplicaErrant => "replica: errant transaction, copied anew by a person",
@@ -152,7 +159,7 @@ impl Fault {
         let copies = copies(ground, &ground.replica()).len();
         let mut started = Instant::now();
         self.inject(ground, &before).await;
-        if self == ReplicaPurged {
+        if matches!(self, ReplicaPurged | ReplicaPurgedTooOften) {
             // It takes several attempts, which are no fault yet.
             started = Instant::now();
         }
@@ -200,8 +207,8 @@ impl Fault {
         matches!(self, WeirKilled | WeirKilledMoving(_) | WeirKilledReplacing(_))
     }
 
-    /// The small disk is at the right node.
-    fn prepare(self, ground: &Ground) {
+    /// The small disk is at the right node, and what counts was counted before.
+    fn prepare(self, ground: &mut Ground) {
         let small = ground.disk.node.clone();
         let is_primary = ground.stage.primary() == small;
         match self {
@@ -211,6 +218,7 @@ impl Fault {
             ReplicaDiskFull if is_primary => {
                 ground.stage.weir(&["cluster", "switchover"]);
             }
+            ReplicaPurgedTooOften => three_copies_today(ground),
             _ => {}
         }
     }
@@ -249,7 +257,7 @@ impl Fault {
                 let statements = ["STOP REPLICA IO_THREAD", wrong, "START REPLICA IO_THREAD"];
                 ground.run(&ground.replica(), &statements).await;
             }
-            ReplicaPurged => purge(ground, primary).await,
+            ReplicaPurged | ReplicaPurgedTooOften => purge(ground, primary).await,
             ReplicaDuplicateKey | ReplicaMissingRow | ReplicaErrant => {
                 self.diverge(ground, primary).await;
             }
@@ -310,7 +318,7 @@ impl Fault {
                             performance_schema.replication_connection_status";
                 ground.says(&ground.replica(), runs).await;
             }
-            ReplicaPurged => copied_anew(ground, copies).await,
+            ReplicaPurged | ReplicaPurgedTooOften => copied_anew(ground, copies).await,
             _ => {}
         }
     }
@@ -394,6 +402,9 @@ async fn copied_anew(ground: &Ground, earlier: usize) {
     let replica = ground.replica();
     if earlier > 0 {
         named(ground, "has removed from its binary logs").await;
+        if earlier >= MOST_COPIES {
+            named(ground, &format!("was copied anew {earlier} times within a day")).await;
+        }
         assert_eq!(copies(ground, &replica).len(), earlier, "{}", ground.stage.log());
         ground.stage.weir(&["cluster", "repair", &replica, "--reclone", "--yes"]);
         return;
@@ -403,6 +414,19 @@ async fn copied_anew(ground: &Ground, earlier: usize) {
         (copies(ground, &replica).len() == 1).then_some(())
     })
     .await;
+}
+
+/// As a Weir writes it down that copied the data anew so often, the last time a while ago.
+fn three_copies_today(ground: &mut Ground) {
+    let number = ground.replica().rsplit('-').next().unwrap().parse().unwrap();
+    ground.stage.kill_weir();
+    let mut state = ground.stage.state();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    state.renewed.insert(number, [80_000, 40_000, 1_000].map(|ago| now - ago).to_vec());
+    // What all Weirs share is older then.
+    state.epoch += 1;
+    state.save(&ground.stage.path("state"), &ground.stage.name).unwrap();
+    ground.stage.serve();
 }
 
 /// When Weir began to copy that node's data anew without being asked.

@@ -18,12 +18,13 @@ use faults::{FAILOVER, Fault, Outcome, PLAIN, SWITCHOVER};
 use ground::Ground;
 
 /// What the short form makes, beside what Weir is killed at; other faults of the primary are in
-/// `moves`.
-const SHORT: [Fault; 9] = [
+/// `failover`.
+const SHORT: [Fault; 10] = [
     Fault::ReplicaRelayLogDamaged,
     Fault::ReplicaWiped,
     Fault::ReplicaWritable,
     Fault::ReplicaPurged,
+    Fault::ReplicaPurgedTooOften,
     Fault::ReplicaDuplicateKey,
     Fault::ReplicaErrant,
     Fault::PrimaryStopped,

@@ -13,6 +13,7 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 
 use crate::docker::{base_image, docker};
+use crate::link::Cut;
 use crate::readers::Readers;
 use crate::stage::Stage;
 use crate::sysbench::Sysbench;
@@ -44,6 +45,7 @@ async fn ten_switchovers_cost_no_client_an_error(stage: &Stage) -> Tag {
     }
     assert_eq!(writers.errors(), Vec::<String>::new(), "{}", stage.log());
     sysbench.finish(stage);
+    a_transaction_that_stays_open_is_waited_for_until_the_deadline(stage, &writers).await;
     // To a named one, and not to what is no replica.
     let refused = stage.command(&["cluster", "switchover", &before]).output().unwrap();
     assert!(!refused.status.success());
@@ -58,6 +60,28 @@ async fn ten_switchovers_cost_no_client_an_error(stage: &Stage) -> Tag {
     held.sort_unstable();
     report(&format!("| switchover, ten in a row | no errors | writes held for {held:?} ms |"));
     image
+}
+
+/// Nothing has changed then, for whoever holds the transaction and for all others.
+async fn a_transaction_that_stays_open_is_waited_for_until_the_deadline(
+    stage: &Stage,
+    writers: &Writers,
+) {
+    let before = stage.primary();
+    let mut open = stage.through_weir().await;
+    open.query_drop("BEGIN").await.unwrap();
+    open.query_drop("INSERT INTO written VALUES (1)").await.unwrap();
+    let refused = stage.refused(&["cluster", "switchover"]);
+    for words in ["1 statement or transaction was still under way after 10 s", "end what is open"] {
+        assert!(refused.contains(words), "{refused}");
+    }
+    assert_eq!(stage.primary(), before);
+    writers.goes_on().await;
+    open.query_drop("COMMIT").await.unwrap();
+    let written: Option<u64> =
+        open.query_first("SELECT id FROM written WHERE id = 1 FOR UPDATE").await.unwrap();
+    assert_eq!(written, Some(1));
+    open.disconnect().await.unwrap();
 }
 
 /// The Weir that serves reads from a node that was added meanwhile, and does without one that was removed.
@@ -149,7 +173,16 @@ async fn a_primary_that_dies_is_replaced_and_nothing_acknowledged_is_lost(stage:
     for (what, fault) in &faults {
         let writers = Writers::start(stage).await;
         let before = stage.primary();
+        // The last one finds replicas that differ: the one that has more takes over.
+        let behind = match *what {
+            "container removed" => Some(Behind::a_replica(stage, &before).await),
+            _ => None,
+        };
         fault(&before);
+        let furthest = match behind {
+            Some(behind) => Some(behind.ends(stage).await),
+            None => None,
+        };
         let seconds = writers.goes_on().await.as_secs_f64();
         let errors = writers.errors();
         all.extend(writers.finish().await);
@@ -158,6 +191,7 @@ async fn a_primary_that_dies_is_replaced_and_nothing_acknowledged_is_lost(stage:
         conn.query_drop("RENAME TABLE kept TO written").await.unwrap();
         stage.whole().await;
         let now = stage.primary();
+        assert!(furthest.is_none_or(|furthest| furthest == now), "{what}: {now}");
         // What only the old primary had is kept: as many dumps as the log tells of.
         let dumps = std::fs::read_dir(stage.path("state")).unwrap().filter(|entry| {
             let name = entry.as_ref().unwrap().file_name().into_string().unwrap();
@@ -179,7 +213,11 @@ async fn a_primary_that_dies_is_replaced_and_nothing_acknowledged_is_lost(stage:
             errors.len()
         ));
     }
-    // A Weir that is started anew finds everything as it is.
+    a_new_weir_knows_of_it(stage).await;
+}
+
+/// A Weir that is started anew finds everything as it is.
+async fn a_new_weir_knows_of_it(stage: &mut Stage) {
     stage.kill_weir();
     stage.serve();
     let status = stage.status();
@@ -192,6 +230,49 @@ async fn a_primary_that_dies_is_replaced_and_nothing_acknowledged_is_lost(stage:
     assert!(told.lines().any(|line| line == sentence), "{sentence}: {told}");
     let writers = Writers::start(stage).await;
     assert!(!writers.finish().await.is_empty());
+}
+
+/// A replica that hears nothing of the primary any more, and does not know it.
+struct Behind {
+    name: String,
+    /// The replica that hears it still.
+    other: String,
+    cut: Cut,
+}
+
+impl Behind {
+    /// Waits until the other one has received more.
+    async fn a_replica(stage: &Stage, primary: &str) -> Self {
+        let [name, other] = stage.replicas().try_into().unwrap();
+        let cut = Cut::between(&stage.name, &name, primary);
+        let behind = Self { name, other, cut };
+        until(RECOVERY_LIMIT, "the other replica to have more", async || {
+            behind.lacks(stage).await.then_some(())
+        })
+        .await;
+        behind
+    }
+
+    /// Whether it has received less than the other, and nothing that the other lacks.
+    async fn lacks(&self, stage: &Stage) -> bool {
+        let has = "SELECT CONCAT(received_transaction_set, ',', @@global.gtid_executed) FROM \
+                   performance_schema.replication_connection_status";
+        // The one that grows is asked last.
+        let own: Option<String> = stage.root(&self.name).await.query_first(has).await.unwrap();
+        let mut other = stage.root(&self.other).await;
+        let more: Option<String> = other.query_first(has).await.unwrap();
+        let [own, more] = [own, more].map(|set| set.unwrap().replace('\n', ""));
+        let compare =
+            format!("SELECT GTID_SUBSET('{own}', '{more}') AND NOT GTID_SUBSET('{more}', '{own}')");
+        other.query_first::<u8, _>(compare).await.unwrap() == Some(1)
+    }
+
+    /// Once the primary is dead: it still lacks what it lacked. Who has more.
+    async fn ends(self, stage: &Stage) -> String {
+        assert!(self.lacks(stage).await, "{} has as much as {}", self.name, self.other);
+        drop(self.cut);
+        self.other
+    }
 }
 
 async fn drop_written(stage: &Stage) {
