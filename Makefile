@@ -4,8 +4,8 @@
 WEIR_CONFIG ?= proxy.toml
 export WEIR_CONFIG
 SOAK_MINUTES ?= 30
-# Four clusters at once keep two cores busy; with more the tests take as long.
-RUST_TEST_THREADS ?= 4
+# Five clusters at once keep two cores busy, although their tests wait for servers most of the time.
+RUST_TEST_THREADS ?= 5
 export RUST_TEST_THREADS
 ENGINES ?= sid sid+containerd
 
@@ -40,9 +40,11 @@ test: ## everything the tests need, then all tests, on real servers
 engines: ## the managed cluster's tests on newer Docker Engines than this machine's, set up for that alone; root
 	@scripts/test-engines.sh $(ENGINES)
 
-soak: ## all faults in a random order for SOAK_MINUTES; the table in docs/cluster.md is made anew
+soak: ## all faults in a random order for SOAK_MINUTES, then moves and groups; the tables in docs/cluster.md are made anew
 	@scripts/test-setup.sh --compile
 	@SOAK_MINUTES=$(SOAK_MINUTES) cargo test --locked --test managed faults_end -- --nocapture
+	@[ -n "$(SOAK_FAULT)" ] || SOAK_MINUTES=$(SOAK_MINUTES) RUST_TEST_THREADS=1 cargo test --locked --test managed -- \
+		failover:: group:: compose:: --nocapture
 
 lint: ## formatting, clippy and rustdoc, warnings as errors
 	@cargo fmt --all --check

@@ -1,11 +1,8 @@
 //! The primary moves, on request and because it died, while clients write through a Weir that serves.
 //!
 //! Needs an engine and the image (`make test` sees to both). What was acknowledged to a writer must be there
-//! once, on every server, at the end. Figures of every fault go to `target/tmp/faults.md`.
+//! once, on every server, at the end. `make soak` puts the figures of every fault into docs/cluster.md.
 
-use std::fs::File;
-use std::io::Write as _;
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -13,12 +10,17 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 
 use crate::docker::{base_image, docker};
+use crate::figures;
 use crate::link::Cut;
 use crate::readers::Readers;
 use crate::stage::Stage;
 use crate::sysbench::Sysbench;
 use crate::wait::{until, until_or_show};
 use crate::writers::{RECOVERY_LIMIT, WRITERS, Writers};
+
+/// The table in docs/cluster.md.
+const TABLE: &str = "one primary";
+const HEADS: [&str; 3] = ["fault on the primary", "outcome", "until writes are acknowledged"];
 
 /// On request first, then because it died, in one cluster.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -58,7 +60,9 @@ async fn ten_switchovers_cost_no_client_an_error(stage: &Stage) -> Tag {
     stage.check_rows(&acknowledged).await;
     drop_written(stage).await;
     held.sort_unstable();
-    report(&format!("| switchover, ten in a row | no errors | writes held for {held:?} ms |"));
+    let held = held.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+    let held = format!("writes held for {held} ms");
+    figures::row(TABLE, &["none: switchover, ten in a row", "no errors", &held]);
     image
 }
 
@@ -208,11 +212,10 @@ async fn a_primary_that_dies_is_replaced_and_nothing_acknowledged_is_lost(stage:
         let outcome = if now == before { "it came back" } else { "another node took over" };
         // Statements that were under way when it died are the only ones to fail, one for each client.
         assert!(errors.len() <= 2 * usize::try_from(WRITERS).unwrap(), "{what}: {errors:?}");
-        report(&format!(
-            "| {what} | {outcome}, {} statements failed | {seconds:.1} s |",
-            errors.len()
-        ));
+        let outcome = format!("{outcome}, {} statements failed", errors.len());
+        figures::row(TABLE, &[what, &outcome, &format!("{seconds:.1} s")]);
     }
+    figures::publish_rows(TABLE, &HEADS);
     a_new_weir_knows_of_it(stage).await;
 }
 
@@ -337,10 +340,9 @@ async fn a_primary_without_gtids_that_dies_is_replaced() {
     assert_eq!(status["problems"], serde_json::json!([]), "{status}");
     let all: Vec<String> = (1..=3).map(|number| format!("{}-{number}", stage.name)).collect();
     has_rows(&stage, &all, &acknowledged).await;
-    report(&format!(
-        "| without GTIDs: container removed | another node took over, {} statements failed | {seconds:.1} s |",
-        errors.len()
-    ));
+    let outcome = format!("another node took over, {} statements failed", errors.len());
+    let cells = ["container removed, without GTIDs", &outcome, &format!("{seconds:.1} s")];
+    figures::row(TABLE, &cells);
 }
 
 /// Keeps appliers from the table that clients write to, as long as these connections are there.
@@ -380,11 +382,4 @@ async fn has_rows(stage: &Stage, names: &[String], acknowledged: &[u64]) {
     let (_, ids) = rows.iter().find(|(name, _)| names.contains(name)).unwrap();
     let lost: Vec<&u64> = acknowledged.iter().filter(|id| ids.binary_search(id).is_err()).collect();
     assert!(lost.is_empty(), "{lost:?} are not there\n{}", stage.log());
-}
-
-/// Adds a line to the table of what faults cost.
-fn report(line: &str) {
-    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("faults.md");
-    let mut file = File::options().create(true).append(true).open(path).unwrap();
-    writeln!(file, "{line}").unwrap();
 }

@@ -1,20 +1,18 @@
 //! A cluster of `replication = "group"` on real servers, behind a Weir that serves: it is made, its members elect,
 //! and what was acknowledged through Weir is on every server at the end.
 //!
-//! Needs an engine and the image (`make test` sees to both). Figures go to `target/tmp/group.txt`.
+//! Needs an engine and the image (`make test` sees to both). `make soak` puts its figures into docs/cluster.md.
 
 mod apart;
 mod full;
 
-use std::fs::File;
-use std::io::Write as _;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable as _;
 
 use crate::chaos::engine::Gate;
 use crate::docker::docker;
+use crate::figures;
 use crate::small_disk::SmallDisk;
 use crate::stage::Stage;
 use crate::wait::until_or_show;
@@ -58,19 +56,21 @@ impl Drop for Ground {
     }
 }
 
-/// Adds a line to the figures of the runs.
-fn report(line: &str) {
-    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("group.txt");
-    let mut file = File::options().create(true).append(true).open(path).unwrap();
-    writeln!(file, "{line}").unwrap();
+/// The table in docs/cluster.md.
+const TABLE: &str = "a group";
+const HEADS: [&str; 3] = ["fault on the primary", "outcome", "until writes are acknowledged"];
+
+/// "6.6 s"
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
 }
 
-/// When a test began, for the figures.
+/// When a test began, to see what takes its time.
 struct Course(Instant);
 
 impl Course {
     fn told(&self, what: &str) {
-        report(&format!("{:6.1} s: {what}", self.0.elapsed().as_secs_f64()));
+        eprintln!("{:6.1} s: {what}", self.0.elapsed().as_secs_f64());
     }
 }
 
@@ -90,6 +90,7 @@ async fn members_that_are_apart_behind_or_full_hold_up_nobody() {
     }
     full::the_others_elect_another(stage, disk).await;
     course.told("a full disk has room again, and all are members");
+    figures::publish_rows(TABLE, &HEADS);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -118,15 +119,23 @@ async fn a_group_elects_and_loses_nothing() {
     assert_eq!(said.matches("member ONLINE").count(), 2, "{said}");
     assert_eq!(writers.errors(), Vec::<String>::new(), "{}", stage.log());
     told("a member was copied anew");
+    figures::row(TABLE, &["none: another member copied anew", "no errors", ""]);
 
     let old = stage.primary();
     docker(&["kill", &old]);
     let held = writers.goes_on().await;
     told(&format!("{old} was killed; no write was acknowledged for {held:?}"));
+    let killed = Instant::now();
     // Those that were under way: whether they were done nobody knows.
     let errors = writers.errors();
     assert!(errors.len() <= usize::try_from(WRITERS).unwrap(), "{errors:?}");
     stage.whole_group().await;
+    let back = seconds(held + killed.elapsed());
+    let outcome = format!(
+        "the others elected another, {} statements failed; a member again after {back}",
+        errors.len()
+    );
+    figures::row(TABLE, &["container killed", &outcome, &seconds(held)]);
     assert_ne!(stage.primary(), old, "{}", stage.log());
     let mut acknowledged = writers.finish().await;
     acknowledged.extend(elsewhere);
@@ -137,8 +146,11 @@ async fn a_group_elects_and_loses_nothing() {
     // Nobody is in the group any more: it is founded again, with everything.
     stage.weir(&["cluster", "down"]);
     told("down");
+    let founded = Instant::now();
     stage.weir(&["cluster", "up"]);
     told("up");
+    let took = format!("up within {}", seconds(founded.elapsed()));
+    figures::row(TABLE, &["`weir cluster down`, `up`", "founded again with all rows", &took]);
     stage.whole_group().await;
     stage.check_rows(&acknowledged).await;
     let mut conn = stage.through_weir().await;
@@ -146,6 +158,7 @@ async fn a_group_elects_and_loses_nothing() {
     let ones: Vec<u64> = conn.query("SELECT id FROM written WHERE id = 1").await.unwrap();
     assert_eq!(ones, [1]);
     told("and it takes writes");
+    figures::publish_rows(TABLE, &HEADS);
 }
 
 /// Sessions see what they wrote, by whichever member they read: at once, when no other member may have it, and a
@@ -169,23 +182,24 @@ async fn own_writes_are_seen(stage: &Stage) {
         elsewhere
     });
     let elsewhere: u32 = futures_util::future::join_all(sessions).await.into_iter().sum();
-    report(&format!("          {elsewhere} of 200 reads were no primary's"));
     assert!(elsewhere > 0, "the primary served all reads: {}", stage.log());
 }
 
 /// Under writers, three in a row and one to a named member; none of them costs an error.
 async fn switchovers(stage: &Stage, writers: &Writers) {
     let first = stage.primary();
-    let mut now = first.clone();
+    let (mut now, mut held) = (first.clone(), Vec::new());
     for back in [false, false, true] {
         let mut words = vec!["cluster", "switchover"];
         words.extend((back && now != first).then_some(first.as_str()));
         let said = stage.weir(&words);
         assert!(said.contains(&format!("it was {now};")), "{said}");
-        report(&format!("          {}", said.trim_end()));
+        held.push(said.trim_end().rsplit(' ').nth(1).unwrap().to_owned());
         now = stage.primary();
         writers.goes_on().await;
     }
+    let held = format!("writes held for {} ms", held.join(", "));
+    figures::row(TABLE, &["none: switchover, three in a row", "no errors", &held]);
     let refused = stage.refused(&["cluster", "switchover", &now]);
     assert!(refused.contains("is the primary"), "{refused}");
     let refused = stage.refused(&["cluster", "remove", &now, "--yes"]);
@@ -210,9 +224,7 @@ async fn another_weir_serves(stage: &Stage) -> Vec<u64> {
         )
         .await;
         let there = second.held_by_others().pop().unwrap();
-        report(&format!(
-            "          writes were held for {held} ms, through a second Weir {there} ms"
-        ));
+        eprintln!("writes were held for {held} ms, through a second Weir {there} ms");
     }
     assert_eq!(writers.errors(), Vec::<String>::new(), "{}", second.log());
     writers.finish().await

@@ -38,6 +38,8 @@ mod snapshot;
 mod autopsy;
 #[path = "../support/docker.rs"]
 mod docker;
+#[path = "../support/figures.rs"]
+mod figures;
 #[path = "../support/flow.rs"]
 mod flow;
 #[path = "../support/link.rs"]

@@ -11,9 +11,9 @@ mod faults;
 mod ground;
 mod table;
 
-use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::figures;
 use faults::{FAILOVER, Fault, Outcome, PLAIN, SWITCHOVER};
 use ground::Ground;
 
@@ -46,22 +46,22 @@ async fn faults_end_in_a_whole_cluster() {
         }
         return;
     };
-    let outcomes = soak(&mut ground, Duration::from_secs(60 * minutes)).await;
-    let table = table::table(&outcomes);
+    let seed = seed();
+    eprintln!("SOAK_SEED={seed}");
+    let outcomes = soak(&mut ground, Duration::from_secs(60 * minutes), seed).await;
+    let table = table::table(&outcomes, minutes, seed);
     eprintln!("{table}");
-    // Of some faults alone it would not be the table of all.
-    if std::env::var_os("SOAK_FAULT").is_none() {
-        table::publish(&Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/cluster.md"), &table);
-    }
+    figures::publish("all faults", &table);
+}
+
+/// What the order comes from.
+fn seed() -> u64 {
+    let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    std::env::var("SOAK_SEED").ok().map_or_else(now, |text| text.parse().unwrap())
 }
 
 /// All faults, in another order every round.
-async fn soak(ground: &mut Ground, time: Duration) -> Vec<Outcome> {
-    let seed = std::env::var("SOAK_SEED").ok().map_or_else(
-        || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs(),
-        |text| text.parse().unwrap(),
-    );
-    eprintln!("SOAK_SEED={seed}");
+async fn soak(ground: &mut Ground, time: Duration, seed: u64) -> Vec<Outcome> {
     let mut faults: Vec<Fault> = PLAIN
         .into_iter()
         .chain(SWITCHOVER.map(Fault::WeirKilledMoving))

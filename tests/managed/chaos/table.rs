@@ -2,25 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
 use std::time::Duration;
 
 use super::faults::{Fault, Outcome};
 
-/// The table stands between these lines.
-const BEGIN: &str = "<!-- measured by `make soak`: begin -->\n";
-const END: &str = "<!-- measured by `make soak`: end -->\n";
-
-/// A row for each fault, in the order of their kinds.
-pub(crate) fn table(outcomes: &[Outcome]) -> String {
+/// How many faults of how many kinds there were, and a row for each kind.
+pub(crate) fn table(outcomes: &[Outcome], minutes: u64, seed: u64) -> String {
     let mut by_fault: BTreeMap<Fault, Vec<&Outcome>> = BTreeMap::new();
     for outcome in outcomes {
         by_fault.entry(outcome.fault).or_default().push(outcome);
     }
-    let mut text =
-        "| fault | times | outcome | seconds until writes are acknowledged (median, worst) | \
-                    seconds until nothing is left to do (median, worst) |\n|---|---|---|---|---|\n"
-            .to_owned();
+    let mut text = format!(
+        "{} faults of {} kinds in {minutes} minutes; `SOAK_SEED={seed}` repeats their order.\n\n",
+        outcomes.len(),
+        by_fault.len()
+    );
+    text += "| fault | times | outcome | seconds until writes are acknowledged (median, worst) | \
+                    seconds until nothing is left to do (median, worst) |\n|---|---|---|---|---|\n";
     for (fault, all) in by_fault {
         let seconds = |pick: fn(&Outcome) -> Duration| {
             let mut all: Vec<Duration> = all.iter().map(|outcome| pick(outcome)).collect();
@@ -45,12 +43,4 @@ pub(crate) fn table(outcomes: &[Outcome]) -> String {
         writeln!(text, "| {name} | {times} | {ended}, {failed} | {writes} | {whole} |").unwrap();
     }
     text
-}
-
-/// Puts the table into the document, in the place of the one before.
-pub(crate) fn publish(document: &Path, table: &str) {
-    let text = std::fs::read_to_string(document).unwrap();
-    let (before, rest) = text.split_once(BEGIN).expect("the line where the table begins");
-    let (_, after) = rest.split_once(END).expect("the line where the table ends");
-    std::fs::write(document, format!("{before}{BEGIN}{table}{END}{after}")).unwrap();
 }

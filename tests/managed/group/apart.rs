@@ -8,9 +8,10 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 use serde_json::Value;
 
-use super::report;
+use super::{TABLE, seconds};
 use crate::chaos::engine::Gate;
 use crate::docker::docker;
+use crate::figures;
 use crate::stage::Stage;
 use crate::wait::{until, until_or_show};
 use crate::writers::{WRITERS, Writers};
@@ -43,6 +44,14 @@ impl Loss {
         };
     }
 
+    /// In the table.
+    fn words(self) -> &'static str {
+        match self {
+            Self::CutOff => "cut off from the network, the engine out of Weir's reach too",
+            Self::Frozen => "container frozen, the engine out of Weir's reach too",
+        }
+    }
+
     /// As `weir cluster status` names it.
     fn kind(self) -> &'static str {
         match self {
@@ -73,7 +82,6 @@ pub(super) async fn lag_is_explained(stage: &Stage) {
     for words in ["table app.held", &format!("connection {id} of root@"), "1 transaction"] {
         assert!(said.contains(words), "{words:?} is not in: {said}");
     }
-    report(&format!("          {said}"));
     // One waits, and none may any more: who writes is slowed down, which is the group's own doing.
     let threshold = "SET GLOBAL group_replication_flow_control_applier_threshold =";
     client.query_drop(format!("{threshold} 0")).await.unwrap();
@@ -90,7 +98,6 @@ pub(super) async fn lag_is_explained(stage: &Stage) {
     leader.query_drop(many).await.unwrap();
     let said = explained(stage, &slow, "big-transaction").await;
     assert!(said.contains("on app.big for"), "{said}");
-    report(&format!("          {said}"));
     leader.query_drop("DROP TABLE app.held, app.big").await.unwrap();
     stage.whole_group().await;
 }
@@ -118,7 +125,11 @@ pub(super) async fn a_silent_member_holds_up_nobody(stage: &Stage) {
         online(&mut asked, &other).await
     })
     .await;
-    report(&format!("          beside a frozen one a member was back after {:?}", since.elapsed()));
+    let outcome = format!(
+        "the stopped one was started and a member again after {}, while the frozen one stood still",
+        seconds(since.elapsed())
+    );
+    figures::row(TABLE, &["none: a secondary frozen, another stopped", &outcome, ""]);
     docker(&["kill", "--signal", "CONT", &quiet]);
     // What it says itself is what it believed before it stood still, until it notices.
     until_or_show(MENDED_LIMIT, "the frozen one to be a member again", log, async || {
@@ -146,10 +157,6 @@ pub(super) async fn the_majority_goes_on(stage: &Stage, engine: &mut Gate, loss:
     });
     let held = writers.goes_on().await;
     let errors = writers.errors();
-    report(&format!(
-        "          {old}: {loss:?}; no write was acknowledged for {held:?}, {} failed",
-        errors.len()
-    ));
     assert!(errors.len() <= usize::try_from(WRITERS).unwrap(), "{errors:?}\n{}", stage.log());
     let status = beside_the_gate(stage);
     let found = status["findings"].as_array().unwrap().iter();
@@ -176,10 +183,12 @@ pub(super) async fn the_majority_goes_on(stage: &Stage, engine: &mut Gate, loss:
         online(&mut asked, &old).await
     })
     .await;
-    report(&format!(
-        "          {old} is a member again {:?} after the engine was back",
-        since.elapsed()
-    ));
+    let outcome = format!(
+        "the others elected another, {} statements failed; a member again {} after the engine was back",
+        errors.len(),
+        seconds(since.elapsed())
+    );
+    figures::row(TABLE, &[loss.words(), &outcome, &seconds(held)]);
     if let Some(open) = open {
         open.end(&mut stage.root(&old).await).await;
     }

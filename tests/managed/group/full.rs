@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use weir::cluster::NodeView;
 use weir::topology::Role;
 
-use super::report;
+use super::{TABLE, seconds};
+use crate::figures;
 use crate::small_disk::SmallDisk;
 use crate::stage::Stage;
 use crate::wait::until_or_show;
@@ -36,7 +37,6 @@ pub(super) async fn the_others_elect_another(stage: &Stage, disk: &SmallDisk) {
     writers.goes_on().await;
     let held = since.elapsed();
     assert!(held < RECOVERY_LIMIT, "{held:?}");
-    report(&format!("          its disk was full; another took writes after {held:?}"));
     // Those that were under way: whether they were done nobody knows.
     let errors = writers.errors();
     assert!(errors.len() <= usize::try_from(WRITERS).unwrap(), "{errors:?}");
@@ -49,9 +49,15 @@ pub(super) async fn the_others_elect_another(stage: &Stage, disk: &SmallDisk) {
         async || stage.status()["findings"].to_string().contains(&sentence).then_some(()),
     )
     .await;
-    report(&format!("          named {:?} after it was full", since.elapsed()));
     disk.make_room();
+    let room = Instant::now();
     let acknowledged = writers.finish().await;
     stage.whole_group().await;
+    let outcome = format!(
+        "Weir ended it, the others elected another, {} statements failed; a member again {} after there was room",
+        errors.len(),
+        seconds(room.elapsed())
+    );
+    figures::row(TABLE, &["its disk full", &outcome, &seconds(held)]);
     stage.check_rows(&acknowledged).await;
 }
