@@ -4,6 +4,8 @@
 #
 #   scripts/test-engines.sh [SUITE..] [-- ARGUMENTS OF THE TESTS]
 #
+# Before the tests the daemon itself is restarted under a cluster that takes writes.
+#
 # SUITE is one of Debian's, sid when none is given. One with "+containerd" has the engine keep its images in
 # containerd's store, as engines from 29 on do by themselves: sid+containerd. Needs root.
 #
@@ -65,13 +67,17 @@ network() {
 
 answers() { docker version >/dev/null 2>&1; }
 
+# Nothing of an earlier run that was cut off.
+clear_engine() {
+    local root=$1 kind=$2
+    rm -rf "$root/srv/engine/$kind"
+    mkdir -p "$root/etc/docker" "$root/srv/engine"
+}
+
 # Inside: starts the daemon in its own root directory; DOCKER_HOST leads to it. The socket is where both see it, and its
 # path short enough for one.
 start_engine() {
     local root=$1 kind=$2 log=$3 socket=$4/engine.sock waited=0
-    # Nothing of an earlier run that was cut off.
-    rm -rf "$root/srv/engine/$kind"
-    mkdir -p "$root/etc/docker" "$root/srv/engine"
     case $kind in
         containerd) printf '{"features": {"containerd-snapshotter": true}}\n' >"$root/etc/docker/daemon.json" ;;
         *) rm -f "$root/etc/docker/daemon.json" ;;
@@ -80,7 +86,7 @@ start_engine() {
     # `container` keeps it from loading profiles into this machine's AppArmor.
     unshare --mount bash -c 'cd "$0" && pivot_root . mnt && cd / && umount --lazy /mnt && exec env -i \
         PATH=/usr/sbin:/usr/bin:/sbin:/bin container=weir dockerd "$@"' \
-        "$root" --data-root "/srv/engine/$kind" --host "unix://$socket" >"$log" 2>&1 </dev/null &
+        "$root" --data-root "/srv/engine/$kind" --host "unix://$socket" >>"$log" 2>&1 </dev/null &
     ENGINE_PID=$!
     export DOCKER_HOST=unix://$socket
     until answers; do
@@ -103,17 +109,53 @@ stop_engine() {
     done
 }
 
+# The daemon itself is restarted under a cluster that takes writes, with all containers: no acknowledged row is lost, and
+# the cluster is whole again by itself. Nothing else may use the engine meanwhile.
+engine_is_restarted() {
+    local root=$1 kind=$2 log=$3 directory=$4 weir=$ROOT_DIR/target/debug/weir place serve load status=0
+    place=$directory/restart
+    mkdir "$place"
+    cat >"$place/proxy.toml" <<END
+[proxy]
+listen = "127.0.0.1:16033"
+[cluster]
+name = "restarted"
+image = "$IMAGE"
+memory_mb = 64
+END
+    "$weir" cluster up --config "$place/proxy.toml" >"$place/up.log" 2>&1 || { cat "$place/up.log" >&2; return 1; }
+    "$weir" serve --config "$place/proxy.toml" >"$place/serve.log" 2>&1 &
+    serve=$!
+    sleep 2
+    "$weir" workload --config "$place/proxy.toml" --rows-per-second 20 --seconds 60 >"$place/load.log" 2>&1 &
+    load=$!
+    sleep 5
+    stop_engine
+    start_engine "$root" "$kind" "$log" "$directory"
+    wait "$load" || status=$?
+    tail -n 6 "$place/load.log"
+    "$weir" cluster status --config "$place/proxy.toml" || status=$?
+    kill "$serve" && wait "$serve" || true
+    ((status == 0)) || { warn "the cluster did not get over it"; tail -n 40 "$place/serve.log" >&2; }
+    "$weir" cluster destroy --yes --config "$place/proxy.toml" >/dev/null 2>&1 || status=1
+    return "$status"
+}
+
 # Runs in the namespaces, as their first process: when it ends, everything in them does.
 inside() {
     local suite=$1 kind=$2 image=$3 directory=$4 root=$ENGINES/$1/root log=$LOG_DIR/engine-$1-$2.log status=0
     shift 4
     mount_all "$root"
     network
+    clear_engine "$root" "$kind"
+    : >"$log"
     start_engine "$root" "$kind" "$log" "$directory"
     docker load --quiet --input "$image"
     say "Docker Engine $(docker version -f '{{.Server.Version}} (API {{.Server.APIVersion}})')," \
         "$(docker info -f 'storage {{.Driver}}, control groups {{.CgroupVersion}}') of Debian $suite; its log is $log"
     cd "$ROOT_DIR"
+    say "restarting the engine under a cluster that takes writes"
+    engine_is_restarted "$root" "$kind" "$log" "$directory" || status=$?
     cargo test --locked --test managed -- "$@" || status=$?
     stop_engine
     return "$status"
