@@ -19,8 +19,8 @@ pub(super) const REPLICATION: &str = "weir_replication";
 pub const MONITOR: &str = "weir_monitor";
 /// Copies a server for another: <https://dev.mysql.com/doc/refman/8.4/en/clone-plugin-remote.html>.
 pub(super) const DONOR: &str = "weir_clone";
-/// The accounts and the database, as [`Accounts::count_query`] counts them when all are there.
-pub(super) const ALL: u64 = 5;
+/// The accounts, the database and the rights on it, as [`Accounts::count_query`] counts them when all are there.
+pub(super) const ALL: u64 = 6;
 
 /// Who and what is to be made on the primary.
 #[derive(Debug, Clone)]
@@ -68,18 +68,23 @@ impl Accounts {
         all
     }
 
-    /// How many of the accounts and the database are there: one row, one number, [`ALL`] when all.
+    /// How many of the accounts, the database and the last of the rights are there: one row, one number, [`ALL`] when
+    /// all. Without the rights a Weir that was killed right before its last statement would leave the application
+    /// none for good.
     pub(super) fn count_query(&self) -> String {
         let inside = self.subnet.account_host();
         format!(
             "SELECT (SELECT COUNT(*) FROM mysql.user WHERE (user = {} AND host = {inside}) OR (user = {} AND \
              host = {weirs}) OR (user = {} AND host = {weirs}) OR (user = {} AND host = '%')) + (SELECT \
-             COUNT(*) FROM information_schema.schemata WHERE schema_name = {})",
+             COUNT(*) FROM information_schema.schemata WHERE schema_name = {}) + (SELECT COUNT(*) FROM mysql.db \
+             WHERE user = {} AND host = '%' AND db = {})",
             string(REPLICATION),
             string(MONITOR),
             string(DONOR),
             string(&self.application_user),
             string(&self.database),
+            string(&self.application_user),
+            string(&wildcard_safe(&self.database)),
             inside = string(&inside),
             weirs = string(&self.weirs_host()),
         )
@@ -166,8 +171,8 @@ mod tests {
         {
             assert!(all.contains(account), "{all}");
         }
-        assert_eq!(remote.count_query().matches("host = '%'").count(), 3);
-        assert_eq!(accounts().count_query().matches("host = '%'").count(), 1);
+        assert_eq!(remote.count_query().matches("host = '%'").count(), 4);
+        assert_eq!(accounts().count_query().matches("host = '%'").count(), 2);
     }
 
     #[test]

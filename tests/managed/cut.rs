@@ -24,10 +24,14 @@ impl Stage {
             let mut command = self.command(&["cluster", "up"]);
             let mut up = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
             let mut said = BufReader::new(up.stderr.take().unwrap()).lines().map(Result::unwrap);
+            let mut all = Vec::new();
             // "  create network t (0.1 s)"
-            let ended = said.by_ref().find(|line| line.ends_with(" s)"));
+            let ended = said.by_ref().find(|line| {
+                all.push(line.clone());
+                line.ends_with(" s)")
+            });
             let Some(step) = ended else {
-                assert!(up.wait().unwrap().success(), "after {steps:?}");
+                assert!(up.wait().unwrap().success(), "after {steps:?}: {all:?}");
                 return steps;
             };
             steps.push(step.trim().rsplit_once(" (").unwrap().0.to_owned());

@@ -64,7 +64,9 @@ pub(super) fn set(text: &str) -> GtidSet {
 /// The server's clock against this host's, and half of the time that the answer took.
 async fn clock(client: &mut Client) -> Result<Option<(f64, f64)>, ClusterError> {
     let before = now();
-    let text = client.value("SELECT UNIX_TIMESTAMP(NOW(6))", DOING).await?;
+    // Whatever its time zone: an hour that comes twice in local time would be told twice.
+    let since_1970 = "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) / 1000000";
+    let text = client.value(since_1970, DOING).await?;
     let after = now();
     let there: Option<f64> = text.and_then(|text| text.parse().ok());
     let half = (after - before) / 2.0;

@@ -98,13 +98,13 @@ async fn by_one_worker_and_by_clients(fixture: &Stand) {
         primary.query_drop(change).await.unwrap();
     }
     fixture.run(2, &["START REPLICA SQL_THREAD"]).await;
-    let words = ["its only worker", "more replica_parallel_workers"];
+    let words = ["its only worker", " wait (", "more replica_parallel_workers"];
     fixture.lags(Cause::FewWorkers, &words).await;
     let mut sleepers = Vec::new();
     for _ in 0..SLEEPERS {
         sleepers.push(tokio::spawn(sleep(fixture.root(2).await)));
     }
-    let words = ["busy with 9 running statements of clients", "SELECT SLEEP(60)"];
+    let words = ["busy with ", " running statements of clients", "SELECT SLEEP(60)"];
     fixture.lags(Cause::Busy, &words).await;
     sleepers.iter().for_each(tokio::task::JoinHandle::abort);
     let kill = "SELECT CONCAT('KILL ', id) FROM performance_schema.processlist WHERE info = 'SELECT SLEEP(60)'";
