@@ -21,6 +21,8 @@ use crate::writers::{RECOVERY_LIMIT, WRITERS, Writers};
 /// The table in docs/cluster.md.
 const TABLE: &str = "one primary";
 const HEADS: [&str; 3] = ["fault on the primary", "outcome", "until writes are acknowledged"];
+/// Of both tests.
+const ROWS: usize = 7;
 
 /// On request first, then because it died, in one cluster.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -215,7 +217,7 @@ async fn a_primary_that_dies_is_replaced_and_nothing_acknowledged_is_lost(stage:
         let outcome = format!("{outcome}, {} statements failed", errors.len());
         figures::row(TABLE, &[what, &outcome, &format!("{seconds:.1} s")]);
     }
-    figures::publish_rows(TABLE, &HEADS);
+    figures::publish_rows(TABLE, &HEADS, ROWS);
     a_new_weir_knows_of_it(stage).await;
 }
 
@@ -343,6 +345,7 @@ async fn a_primary_without_gtids_that_dies_is_replaced() {
     let outcome = format!("another node took over, {} statements failed", errors.len());
     let cells = ["container removed, without GTIDs", &outcome, &format!("{seconds:.1} s")];
     figures::row(TABLE, &cells);
+    figures::publish_rows(TABLE, &HEADS, ROWS);
 }
 
 /// Keeps appliers from the table that clients write to, as long as these connections are there.

@@ -60,6 +60,9 @@ impl Drop for Ground {
 const TABLE: &str = "a group";
 const HEADS: [&str; 3] = ["fault on the primary", "outcome", "until writes are acknowledged"];
 
+/// Of both tests.
+const ROWS: usize = 8;
+
 /// "6.6 s"
 fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
@@ -90,7 +93,7 @@ async fn members_that_are_apart_behind_or_full_hold_up_nobody() {
     }
     full::the_others_elect_another(stage, disk).await;
     course.told("a full disk has room again, and all are members");
-    figures::publish_rows(TABLE, &HEADS);
+    figures::publish_rows(TABLE, &HEADS, ROWS);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -158,7 +161,7 @@ async fn a_group_elects_and_loses_nothing() {
     let ones: Vec<u64> = conn.query("SELECT id FROM written WHERE id = 1").await.unwrap();
     assert_eq!(ones, [1]);
     told("and it takes writes");
-    figures::publish_rows(TABLE, &HEADS);
+    figures::publish_rows(TABLE, &HEADS, ROWS);
 }
 
 /// Sessions see what they wrote, by whichever member they read: at once, when no other member may have it, and a

@@ -16,10 +16,14 @@ pub(crate) fn row(table: &'static str, cells: &[&str]) {
     ROWS.lock().unwrap().push((table, row));
 }
 
-/// Puts what the rows of that table are now into the document, under these heads; only where all faults are made.
-pub(crate) fn publish_rows(table: &'static str, heads: &[&str]) {
+/// Puts the rows of that table into the document, under these heads, when all of them are there: several tests may give
+/// some. Only where all faults are made.
+pub(crate) fn publish_rows(table: &'static str, heads: &[&str], all: usize) {
     let rows = ROWS.lock().unwrap();
     let rows = rows.iter().filter(|(of, _)| *of == table).map(|(_, row)| row.as_str());
+    if rows.clone().count() < all {
+        return;
+    }
     let rule = format!("|{}\n", "---|".repeat(heads.len()));
     let text = format!("| {} |\n{rule}{}", heads.join(" | "), rows.collect::<String>());
     publish(table, &text);

@@ -18,6 +18,8 @@ const TRAP_LIMIT: Duration = Duration::from_secs(60);
 const HELD_FOR: Duration = Duration::from_secs(4);
 /// So often in a day Weir copies the data of one node anew without being asked.
 const MOST_COPIES: usize = 3;
+/// Between two of these, seconds.
+const COPIES_PAUSE: u64 = 600;
 /// How long the applier stands still before its relay log is damaged.
 const UNREAD_FOR: Duration = Duration::from_millis(400);
 /// How long it may take until it has met the damage.
@@ -156,7 +158,7 @@ impl Fault {
         self.prepare(ground);
         let writers = Writers::start(&ground.stage).await;
         let before = ground.stage.primary();
-        let copies = copies(ground, &ground.replica()).len();
+        let copies = copies(ground, &ground.replica());
         let mut started = Instant::now();
         self.inject(ground, &before).await;
         if matches!(self, ReplicaPurged | ReplicaPurgedTooOften) {
@@ -171,7 +173,7 @@ impl Fault {
             ground.disk.make_room();
             since = Instant::now();
         }
-        self.mended(ground, copies).await;
+        self.mended(ground, &copies).await;
         if let Some((node, words)) = self.is_for_a_person(ground) {
             decide(ground, &node, words).await;
             since = Instant::now();
@@ -307,7 +309,7 @@ impl Fault {
     }
 
     /// Waits until Weir has mended what it would otherwise not have noticed yet.
-    async fn mended(self, ground: &Ground, copies: usize) {
+    async fn mended(self, ground: &Ground, copies: &[u64]) {
         match self {
             ReplicaWritable => {
                 let closed = "SELECT @@global.read_only AND @@global.super_read_only";
@@ -398,20 +400,21 @@ async fn purge(ground: &Ground, primary: &str) {
 }
 
 /// Weir copies the data anew, or leaves that to a person when it did so a short while ago.
-async fn copied_anew(ground: &Ground, earlier: usize) {
-    let replica = ground.replica();
-    if earlier > 0 {
+async fn copied_anew(ground: &Ground, earlier: &[u64]) {
+    let (replica, times) = (ground.replica(), earlier.len());
+    let rested = earlier.iter().all(|time| now() - time >= COPIES_PAUSE);
+    if times >= MOST_COPIES || !rested {
         named(ground, "has removed from its binary logs").await;
-        if earlier >= MOST_COPIES {
-            named(ground, &format!("was copied anew {earlier} times within a day")).await;
+        if times >= MOST_COPIES {
+            named(ground, &format!("was copied anew {times} times within a day")).await;
         }
-        assert_eq!(copies(ground, &replica).len(), earlier, "{}", ground.stage.log());
+        assert_eq!(copies(ground, &replica), earlier, "{}", ground.stage.log());
         ground.stage.weir(&["cluster", "repair", &replica, "--reclone", "--yes"]);
         return;
     }
     let log = || ground.stage.log();
     until_or_show(NAMED_LIMIT, "the copy to begin", log, async || {
-        (copies(ground, &replica).len() == 1).then_some(())
+        (copies(ground, &replica).len() == times + 1).then_some(())
     })
     .await;
 }
@@ -421,12 +424,16 @@ fn three_copies_today(ground: &mut Ground) {
     let number = ground.replica().rsplit('-').next().unwrap().parse().unwrap();
     ground.stage.kill_weir();
     let mut state = ground.stage.state();
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
-    state.renewed.insert(number, [80_000, 40_000, 1_000].map(|ago| now - ago).to_vec());
+    state.renewed.insert(number, [80_000, 40_000, 1_000].map(|ago| now() - ago).to_vec());
     // What all Weirs share is older then.
     state.epoch += 1;
     state.save(&ground.stage.path("state"), &ground.stage.name).unwrap();
     ground.stage.serve();
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
 }
 
 /// When Weir began to copy that node's data anew without being asked.
