@@ -1,8 +1,8 @@
 #!/bin/bash
 # Everything that `make test` needs, made in parallel with the compile of the tests:
 #
-#   a Docker Engine, the MySQL image, etcd, sysbench, Compose, and in target/test-tools: a Python with PyMySQL and
-#   mysql-connector-python, Node's mysql2, the mysql client programs. target/test-tools/env names them.
+#   a Docker Engine, the MySQL image, etcd, sysbench, Compose, libfaketime, and in target/test-tools: a Python with
+#   PyMySQL and mysql-connector-python, Node's mysql2, the mysql client programs. target/test-tools/env names them.
 #
 #   scripts/test-setup.sh [--compile]     --compile builds the tests meanwhile
 set -euo pipefail
@@ -98,6 +98,7 @@ command -v gcc >/dev/null || missing+=(gcc libc6-dev)
 command -v node >/dev/null && command -v npm >/dev/null || missing+=(nodejs npm)
 command -v etcd >/dev/null || missing+=(etcd-server)
 command -v sysbench >/dev/null || missing+=(sysbench)
+[[ -e /usr/lib/$(uname -m)-linux-gnu/faketime/libfaketimeMT.so.1 ]] || missing+=(libfaketime)
 docker compose version >/dev/null 2>&1 || command -v docker-compose >/dev/null || missing+=(docker-compose)
 python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
 ((${#missing[@]} == 0)) || apt_install "the tests' compilers, drivers, load, etcd and Compose" "${missing[@]}"

@@ -4,6 +4,7 @@
 //! Needs an engine and the image (`make test` sees to both). One cluster for all, since each fault ends
 //! with a cluster that is right; it is removed at the end, also when the test fails.
 
+mod clock;
 mod lag;
 mod recovery;
 
@@ -70,6 +71,11 @@ impl Stand {
         let before = ["SET GLOBAL super_read_only = OFF", "SET SESSION sql_log_bin = OFF"];
         let after = ["SET GLOBAL super_read_only = ON"];
         self.run(number, &[&before, statements, &after].concat()).await;
+    }
+
+    /// How many processors' time its container may take from now on.
+    fn processors(&self, number: usize, cpus: &str) {
+        docker(&["update", "--cpus", cpus, &self.name(number)]);
     }
 
     async fn rows(&self, number: usize) -> Vec<(u32, String)> {
@@ -148,6 +154,11 @@ impl Stand {
     }
 }
 
+/// For [`Stand::processors`], where there is no word for it.
+fn all_processors() -> String {
+    std::thread::available_parallelism().unwrap().to_string()
+}
+
 fn kinds(examined: &Examined) -> Vec<Kind> {
     examined.findings.iter().map(|finding| finding.kind).collect()
 }
@@ -163,6 +174,7 @@ async fn faults_are_named_and_mended_where_that_is_safe() {
     writable(&fixture).await;
     wrong_password(&fixture).await;
     wrong_position(&fixture).await;
+    clock::is_off(&fixture).await;
     same_uuid(&fixture).await;
     stopped_container(&fixture).await;
     recovery::is_left_alone(&fixture).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use weir::cluster::{Kind, Safe};
 
-use super::Stand;
+use super::{Stand, all_processors};
 use crate::docker::docker;
 
 /// Of a processor: InnoDB's start takes seconds then.
@@ -17,7 +17,7 @@ pub(super) async fn is_left_alone(fixture: &Stand) {
     let name = fixture.name(3);
     fixture.run(1, &["UPDATE app.t SET v = CONCAT(v, '!')"]).await;
     docker(&["kill", &name]);
-    docker(&["update", "--cpus", SLOW, &name]);
+    fixture.processors(3, SLOW);
     docker(&["start", &name]);
     let since = || docker(&["inspect", "--format", "{{.State.StartedAt}} {{.State.Pid}}", &name]);
     let started = since();
@@ -25,12 +25,10 @@ pub(super) async fn is_left_alone(fixture: &Stand) {
     let found = fixture.found(3, Kind::Recovering, &words).await;
     assert_eq!(found.safe, Safe::Wait);
     assert!(found.remedy.contains("leave it alone"), "{}", found.remedy);
-    docker(&["update", "--cpus", STILL, &name]);
-    // There is no word for as many as there are.
-    let all = std::thread::available_parallelism().unwrap().to_string();
+    fixture.processors(3, STILL);
     let goes_on = async {
         tokio::time::sleep(STILL_FOR).await;
-        docker(&["update", "--cpus", &all, &name]);
+        fixture.processors(3, &all_processors());
     };
     tokio::join!(fixture.repair(Some(3)), goes_on);
     fixture.right().await;
