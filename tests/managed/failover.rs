@@ -4,7 +4,7 @@
 //! once, on every server, at the end. `make soak` puts the figures of every fault into docs/cluster.md.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
@@ -184,9 +184,11 @@ async fn a_primary_that_dies_is_replaced_and_nothing_acknowledged_is_lost(stage:
             "container removed" => Some(Behind::a_replica(stage, &before).await),
             _ => None,
         };
+        let died = Instant::now();
         fault(&before);
         let furthest = behind.map(Behind::ends);
-        let seconds = writers.goes_on().await.as_secs_f64();
+        writers.goes_on().await;
+        let seconds = died.elapsed().as_secs_f64();
         let errors = writers.errors();
         all.extend(writers.finish().await);
         let mut conn = stage.through_weir().await;
@@ -290,6 +292,7 @@ async fn a_primary_without_gtids_that_dies_is_replaced() {
     // What the replicas received and have not applied yet when the primary dies is acknowledged, too.
     let locks = lock_replicas(&stage).await;
     writers.goes_on().await;
+    let died = Instant::now();
     docker(&["rm", "-f", &old]);
     until_or_show(
         RECOVERY_LIMIT,
@@ -300,7 +303,8 @@ async fn a_primary_without_gtids_that_dies_is_replaced() {
     .await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     drop(locks);
-    let seconds = writers.goes_on().await.as_secs_f64();
+    writers.goes_on().await;
+    let seconds = died.elapsed().as_secs_f64();
     let errors = writers.errors();
     assert!(errors.len() <= usize::try_from(WRITERS).unwrap(), "{errors:?}");
     let acknowledged = writers.finish().await;
