@@ -113,7 +113,7 @@ stop_engine() {
 # the cluster is whole again by itself. Nothing else may use the engine meanwhile.
 engine_is_restarted() {
     local root=$1 kind=$2 log=$3 directory=$4 weir=$ROOT_DIR/target/debug/weir place serve load status=0
-    place=$directory/restart
+    place=$directory/restart-$kind
     mkdir "$place"
     cat >"$place/proxy.toml" <<END
 [proxy]
