@@ -73,11 +73,6 @@ impl Stand {
         self.run(number, &[&before, statements, &after].concat()).await;
     }
 
-    /// How many processors' time its container may take from now on.
-    fn processors(&self, number: usize, cpus: &str) {
-        docker(&["update", "--cpus", cpus, &self.name(number)]);
-    }
-
     async fn rows(&self, number: usize) -> Vec<(u32, String)> {
         self.root(number).await.query("SELECT id, v FROM app.t ORDER BY id").await.unwrap()
     }
@@ -152,11 +147,6 @@ impl Stand {
         let skippable = cluster::skippable(wanted, dir, &self.name(number)).await.unwrap();
         cluster::skip(wanted, dir, &skippable, &Silent).await.unwrap()
     }
-}
-
-/// For [`Stand::processors`], where there is no word for it.
-fn all_processors() -> String {
-    std::thread::available_parallelism().unwrap().to_string()
 }
 
 fn kinds(examined: &Examined) -> Vec<Kind> {

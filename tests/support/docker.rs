@@ -32,6 +32,14 @@ pub(crate) fn docker(arguments: &[&str]) -> String {
     text
 }
 
+/// How many processors' time the container may take from now on; `None`: all there are.
+pub(crate) fn processors(container: &str, cpus: Option<&str>) {
+    // There is no word for all.
+    let all = || std::thread::available_parallelism().unwrap().to_string();
+    let cpus = cpus.map_or_else(all, str::to_owned);
+    docker(&["update", "--cpus", &cpus, container]);
+}
+
 /// What the tests' servers are made of.
 pub(crate) fn base_image() -> String {
     std::env::var("WEIR_MYSQL_IMAGE").unwrap_or_else(|_| "weir-mysql:9.7".to_owned())

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use weir::cluster::{Kind, Safe};
 
-use super::{Stand, all_processors};
-use crate::docker::docker;
+use super::Stand;
+use crate::docker::{docker, processors};
 
 /// Of a processor: InnoDB's start takes seconds then.
 const SLOW: &str = "0.05";
@@ -17,7 +17,7 @@ pub(super) async fn is_left_alone(fixture: &Stand) {
     let name = fixture.name(3);
     fixture.run(1, &["UPDATE app.t SET v = CONCAT(v, '!')"]).await;
     docker(&["kill", &name]);
-    fixture.processors(3, SLOW);
+    processors(&name, Some(SLOW));
     docker(&["start", &name]);
     let since = || docker(&["inspect", "--format", "{{.State.StartedAt}} {{.State.Pid}}", &name]);
     let started = since();
@@ -25,10 +25,10 @@ pub(super) async fn is_left_alone(fixture: &Stand) {
     let found = fixture.found(3, Kind::Recovering, &words).await;
     assert_eq!(found.safe, Safe::Wait);
     assert!(found.remedy.contains("leave it alone"), "{}", found.remedy);
-    fixture.processors(3, STILL);
+    processors(&name, Some(STILL));
     let goes_on = async {
         tokio::time::sleep(STILL_FOR).await;
-        fixture.processors(3, &all_processors());
+        processors(&name, None);
     };
     tokio::join!(fixture.repair(Some(3)), goes_on);
     fixture.right().await;

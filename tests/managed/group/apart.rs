@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{TABLE, seconds};
 use crate::chaos::engine::Gate;
-use crate::docker::docker;
+use crate::docker::{docker, processors};
 use crate::figures;
 use crate::stage::Stage;
 use crate::wait::{until, until_or_show};
@@ -24,6 +24,8 @@ const GROUP_LIMIT: Duration = Duration::from_secs(60);
 const MENDED_LIMIT: Duration = Duration::from_secs(120);
 /// How long a server may take to notice that a client is gone.
 const NOTICED_LIMIT: Duration = Duration::from_secs(60);
+/// Of a processor, for a member that is to be behind.
+const SLOW: &str = "0.2";
 /// No writer's.
 const LATE_ROW: u64 = 1;
 /// No writer's either, of a transaction that is open when its server is cut off.
@@ -93,10 +95,13 @@ pub(super) async fn lag_is_explained(stage: &Stage) {
     client.query_drop("UNLOCK TABLES").await.unwrap();
     stage.whole_group().await;
     let numbers =
-        "WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 600000)";
+        "WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 120000)";
     let many = format!("INSERT INTO app.big (v) {numbers} SELECT UUID() FROM n");
+    // So that it is under way when somebody comes to look.
+    processors(&slow, Some(SLOW));
     leader.query_drop(many).await.unwrap();
     let said = explained(stage, &slow, "big-transaction").await;
+    processors(&slow, None);
     assert!(said.contains("on app.big for"), "{said}");
     leader.query_drop("DROP TABLE app.held, app.big").await.unwrap();
     stage.whole_group().await;
