@@ -186,7 +186,10 @@ async fn a_primary_that_dies_is_replaced_and_nothing_acknowledged_is_lost(stage:
         };
         let died = Instant::now();
         fault(&before);
-        let furthest = behind.map(Behind::ends);
+        let furthest = match behind {
+            Some(behind) => Some(behind.ends(stage).await),
+            None => None,
+        };
         writers.goes_on().await;
         let seconds = died.elapsed().as_secs_f64();
         let errors = writers.errors();
@@ -271,8 +274,9 @@ impl Behind {
         other.query_first::<u8, _>(compare).await.unwrap() == Some(1)
     }
 
-    /// Once the primary is dead, from whom alone it could have received what it lacks. Who has more.
-    fn ends(self) -> String {
+    /// Once the primary is dead: it still lacks what it lacked. Who has more.
+    async fn ends(self, stage: &Stage) -> String {
+        assert!(self.lacks(stage).await, "{} has as much as {}", self.name, self.other);
         drop(self.cut);
         self.other
     }

@@ -87,7 +87,9 @@ impl Pair {
 
     /// Waits until nothing is left to do.
     async fn whole(&self) {
-        self.b.settled(&["problems"], |_| true).await;
+        let settled = self.b.settled(&["problems"], |_| true);
+        let in_time = tokio::time::timeout(LIMIT, settled).await;
+        assert!(in_time.is_ok(), "not whole after {LIMIT:?}\n{}", self.b.log());
     }
 
     async fn check_rows(&self, acknowledged: &[u64]) {
@@ -268,12 +270,12 @@ async fn one_acts_then_the_other(pair: &Pair) -> Vec<u64> {
     pair.behead();
     through_a.goes_on(&pair.a).await;
     through_b.goes_on(&pair.b).await;
-    let mut all = through_a.finish().await;
-    all.extend(through_b.finish().await);
     pair.whole().await;
     assert_eq!((pair.a.said(FAILED_OVER), pair.b.said(FAILED_OVER)), (1, 0), "{}", pair.b.log());
     let both = (before + 1, before + 1);
     until("both to know", &pair.b, async || (pair.a.epoch(), pair.b.epoch()) == both).await;
+    let mut all = through_a.finish().await;
+    all.extend(through_b.finish().await);
     all
 }
 

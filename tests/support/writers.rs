@@ -14,7 +14,7 @@ use super::wait::until_or_show;
 /// Writers at once; every third writes in transactions of two statements.
 pub(crate) const WRITERS: u64 = 12;
 /// Between two writes of one writer: several clusters share the machine.
-const PAUSE: Duration = Duration::from_millis(200);
+const PAUSE: Duration = Duration::from_millis(80);
 /// How long a fault may keep writes from being acknowledged.
 pub(crate) const RECOVERY_LIMIT: Duration = Duration::from_secs(60);
 
@@ -85,8 +85,7 @@ impl Writers {
         let before = self.count.load(Ordering::Relaxed);
         let log = || std::fs::read_to_string(&self.log).unwrap_or_default();
         until_or_show(RECOVERY_LIMIT, "writes to be acknowledged", log, async || {
-            // So many may have been under way before.
-            (self.count.load(Ordering::Relaxed) > before + WRITERS).then_some(())
+            (self.count.load(Ordering::Relaxed) > before + 2 * WRITERS).then_some(())
         })
         .await;
         started.elapsed()

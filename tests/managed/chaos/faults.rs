@@ -10,8 +10,6 @@ use crate::docker::docker;
 use crate::wait::{until, until_or_show};
 use crate::writers::{RECOVERY_LIMIT, WRITERS, Writers};
 
-/// `[proxy] hold_seconds` of who sets none.
-const HOLD: Duration = Duration::from_secs(15);
 /// How long a trouble may take to be named.
 const NAMED_LIMIT: Duration = Duration::from_secs(60);
 /// How long Weir may take to come to the step that it is killed at.
@@ -182,10 +180,10 @@ impl Fault {
         }
         let errors = writers.errors();
         if !self.ends_weir() {
-            // What was under way, and then one whenever a statement has waited for as long as it may.
-            let each = 2 + writes.as_secs() / HOLD.as_secs();
-            let most = usize::try_from(WRITERS * each).unwrap();
-            assert!(errors.len() <= most, "{self:?}, {writes:?}: {errors:?}");
+            assert!(
+                errors.len() <= 2 * usize::try_from(WRITERS).unwrap(),
+                "{self:?}, {writes:?}: {errors:?}"
+            );
         }
         let acknowledged = writers.finish().await;
         ground.stage.whole().await;

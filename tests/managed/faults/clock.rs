@@ -19,7 +19,8 @@ pub(super) async fn is_off(fixture: &Stand) {
     for (offset, words) in [("+7", "7.0 s ahead of"), ("-5", "5.0 s behind")] {
         let wrapper = format!(
             "printf '#!/bin/sh\\nexport LD_PRELOAD=/usr/lib/libfaketimeMT.so.1 FAKETIME={offset}s \
-             FAKETIME_DONT_FAKE_MONOTONIC=1 FAKETIME_FORCE_MONOTONIC_FIX=0\\nexec {SERVER}.real \"$@\"\\n' >{SERVER} && chmod +x {SERVER}"
+             FAKETIME_DONT_FAKE_MONOTONIC=1 FAKETIME_FORCE_MONOTONIC_FIX=0\\nexec {SERVER}.real \"$@\"\\n' \
+             >{SERVER} && chmod +x {SERVER}"
         );
         docker(&["exec", &name, "sh", "-c", &wrapper]);
         docker(&["restart", &name]);
