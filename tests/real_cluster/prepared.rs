@@ -207,6 +207,8 @@ async fn definitions_of_columns_and_parameters_are_the_servers() {
     connect_tls(&cluster.servers[0], TESTER, None).await.unwrap();
     let mut seen = Vec::new();
     for address in [&cluster.servers[0], &weir.address] {
+        // Weir knows nothing of what changed past it: the replicas have to have it.
+        cluster.settle().await;
         let mut raw = Raw::login(address, TESTER, "prep_meta").await;
         let mut all = Vec::new();
         for sql in [

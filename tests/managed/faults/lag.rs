@@ -112,12 +112,14 @@ async fn by_one_worker_and_by_clients(fixture: &Stand) {
     let words = ["busy with ", " running statements of clients", "SELECT SLEEP(60)"];
     fixture.lags(Cause::Busy, &words).await;
     processors(&fixture.name(2), None);
-    sleepers.iter().for_each(tokio::task::JoinHandle::abort);
     let kill = "SELECT CONCAT('KILL ', id) FROM performance_schema.processlist WHERE info = 'SELECT SLEEP(60)'";
     let mut root = fixture.root(2).await;
     let kills: Vec<String> = root.query(kill).await.unwrap();
     for kill in kills {
         root.query_drop(kill).await.unwrap();
+    }
+    for sleeper in sleepers {
+        sleeper.await.unwrap();
     }
     fixture.run(2, &["STOP REPLICA SQL_THREAD"]).await;
     fixture.run_unseen(2, &["ALTER TABLE app.slow ADD PRIMARY KEY (id)"]).await;
