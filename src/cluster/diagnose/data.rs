@@ -54,7 +54,8 @@ fn clock(scene: &Scene<'_>) -> Option<Found> {
     let (here, doubt_here) = scene.server.clock?;
     let (there, doubt_there) = primary.server.as_ref()?.clock?;
     let difference = here - there;
-    let certain = difference.abs() - doubt_here - doubt_there;
+    let doubt = doubt_here + doubt_there;
+    let certain = difference.abs() - doubt;
     if certain <= scene.limits.clock_seconds {
         return None;
     }
@@ -63,8 +64,8 @@ fn clock(scene: &Scene<'_>) -> Option<Found> {
     Some((
         Kind::Clock,
         format!(
-            "the clock of {name} is {:.1} s {direction} that of {} (limit {:.1} s), so lag in seconds is \
-             wrong by as much",
+            "the clock of {name} is {:.1} s {direction} that of {} (give or take {doubt:.1} s, limit {:.1} s), \
+             so lag in seconds is wrong by as much",
             difference.abs(),
             primary.name,
             scene.limits.clock_seconds

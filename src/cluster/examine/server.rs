@@ -14,6 +14,10 @@ use super::super::world::World;
 const DOING: &str = "asking for what explains its state";
 /// Columns of a row that are shown side by side.
 const MOST_COLUMNS: usize = 8;
+/// How often a server is asked for its time at most.
+const CLOCK_QUESTIONS: u32 = 3;
+/// Half of an answer's time that is quick enough.
+const CLOCK_SURE_SECONDS: f64 = 0.02;
 
 /// What the server has executed; `None` when it does not answer.
 pub(super) async fn executed(world: &World, number: u32) -> Option<GtidSet> {
@@ -61,16 +65,27 @@ pub(super) fn set(text: &str) -> GtidSet {
     GtidSet::parse(text.as_bytes()).unwrap_or_default()
 }
 
-/// The server's clock against this host's, and half of the time that the answer took.
+/// The server's clock against this host's, and half of the time that the answer took: of a few answers the quickest,
+/// unless the first was quick.
 async fn clock(client: &mut Client) -> Result<Option<(f64, f64)>, ClusterError> {
-    let before = now();
-    // Whatever its time zone: an hour that comes twice in local time would be told twice.
-    let since_1970 = "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) / 1000000";
-    let text = client.value(since_1970, DOING).await?;
-    let after = now();
-    let there: Option<f64> = text.and_then(|text| text.parse().ok());
-    let half = (after - before) / 2.0;
-    Ok(there.map(|there| (there - before - half, half)))
+    let mut best: Option<(f64, f64)> = None;
+    for _ in 0..CLOCK_QUESTIONS {
+        let before = now();
+        // Whatever its time zone: an hour that comes twice in local time would be told twice.
+        let since_1970 =
+            "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) / 1000000";
+        let text = client.value(since_1970, DOING).await?;
+        let half = (now() - before) / 2.0;
+        let there: Option<f64> = text.and_then(|text| text.parse().ok());
+        let seen = there.map(|there| (there - before - half, half));
+        if best.is_none_or(|(_, doubt)| half < doubt) {
+            best = seen;
+        }
+        if half < CLOCK_SURE_SECONDS {
+            break;
+        }
+    }
+    Ok(best)
 }
 
 fn now() -> f64 {
