@@ -12,28 +12,27 @@
 #   /docker-entrypoint-initdb.d   *.sh, *.sql, *.sql.gz, run in order at the first start
 #
 # Arguments go to mysqld; a first argument that is another command is run instead.
-# The first start works on a temporary server without network and without binary log, so it leaves no
-# transaction behind that another server would have to have. A marker file tells an unfinished first
-# start from somebody's data: only the former is ever cleared away.
+# The first start leaves no transaction behind that another server would have to have. A marker file tells
+# an unfinished first start from somebody's data: only the former is ever cleared away.
 #
 # An image may have a data directory that was made when it was built, without keys and identity, packed in
-# TEMPLATE; it spares most of a first start. `docker-entrypoint.sh pack-template` makes that file.
+# TEMPLATE; it spares most of a first start. `docker-entrypoint.sh pack-template` makes that file. With it the
+# server that stays makes the accounts, before it lets anybody in. Without it, or with init files, a temporary
+# server does, without network and binary log.
 set -Eeuo pipefail
 shopt -s nullglob
 
 readonly RUN_AS=mysql
 readonly SOCKET=/run/mysqld/mysqld.sock
 readonly MARKER=.first-start-unfinished
+# What the server that stays reads its accounts from: a pipe, so that no password is in a file.
+readonly ACCOUNTS=/run/mysqld/first-start.sql
 readonly START_SECONDS=120
 readonly TEMPLATE=/usr/share/weir-mysql/data.tar.gz
 # From this size on, files of the template are stored without their zeros.
 readonly LARGE=1M
-# The temporary server of a first start serves a few statements: not what takes memory and time to set up. Keys and
-# certificates are made by the server that goes on.
-readonly -a LIGHT=(--performance-schema=OFF --innodb-buffer-pool-size=8M --innodb-log-buffer-size=1M
-    --innodb-buffer-pool-load-at-startup=OFF --innodb-buffer-pool-dump-at-shutdown=OFF
-    --table-open-cache=100 --table-definition-cache=400 --auto-generate-certs=OFF
-    --sha256-password-auto-generate-rsa-keys=OFF --caching-sha2-password-auto-generate-rsa-keys=OFF)
+# With these a server does not make accounts at its start: it may not write, or has an init file already.
+readonly MAKES_NO_ACCOUNTS='^--(loose[-_])?((super[-_])?read[-_]only|init[-_]file|skip[-_]grant|no[-_]dd|upgrade)'
 # What a data directory is made with and cannot be changed later, as mysqld's options name it.
 readonly MADE_WITH='^--(loose[-_])?(lower[-_]case[-_]table[-_]names|innodb[-_](page[-_]size|data[-_]|undo|temp|dedicated|checksum|redo[-_]log[-_]encrypt|log[-_]group)|default[-_]table[-_]encryption|early[-_]plugin|initialize)'
 
@@ -71,11 +70,12 @@ data_directory() {
     printf '%s' "${found%/}"
 }
 
-# A string for SQL, with quotes; ours are typed by operators and may hold anything.
+# A string for SQL, with quotes, on one line; ours are typed by operators and may hold anything.
 sql_string() {
     local text=$1
     text=${text//\\/\\\\}
     text=${text//\'/\\\'}
+    text=${text//$'\n'/\\n}
     printf "'%s'" "$text"
 }
 
@@ -94,9 +94,10 @@ run_sql() {
 # The name by which init scripts written for the official image run SQL.
 docker_process_sql() { run_sql "$@"; }
 
-# Quotes for an option file: backslash and double quote are special there.
+# Quotes for an option file: backslash and double quote are special there, and a line ends an option.
 option_string() {
     local text=${1//\\/\\\\}
+    text=${text//$'\n'/\\n}
     printf '%s' "${text//\"/\\\"}"
 }
 
@@ -141,30 +142,25 @@ fill_time_zones() {
     mysql_tzinfo_to_sql /usr/share/zoneinfo 2>/dev/null | run_sql mysql
 }
 
-set_up_accounts() {
+# The statements that make the accounts, one a line.
+accounts() {
     local password
     password=$(sql_string "$MYSQL_ROOT_PASSWORD")
-    {
-        # The quoting of sql_string counts on the default meaning of a backslash.
-        printf "SET SESSION sql_mode = '';\n"
-        printf "ALTER USER 'root'@'localhost' IDENTIFIED BY %s;\n" "$password"
-        if [[ -n "$MYSQL_ROOT_HOST" && "$MYSQL_ROOT_HOST" != localhost ]]; then
-            printf "CREATE USER 'root'@%s IDENTIFIED BY %s;\n" "$(sql_string "$MYSQL_ROOT_HOST")" "$password"
-            printf "GRANT ALL ON *.* TO 'root'@%s WITH GRANT OPTION;\n" "$(sql_string "$MYSQL_ROOT_HOST")"
-        fi
-    } | run_sql
-    ROOT_PASSWORD_NOW=$MYSQL_ROOT_PASSWORD
-    {
-        printf "SET SESSION sql_mode = '';\n"
-        [[ -z "$MYSQL_DATABASE" ]] || printf 'CREATE DATABASE IF NOT EXISTS %s;\n' "$(sql_name "$MYSQL_DATABASE")"
-        if [[ -n "$MYSQL_USER" ]]; then
-            printf "CREATE USER %s@'%%' IDENTIFIED BY %s;\n" "$(sql_string "$MYSQL_USER")" "$(sql_string "$MYSQL_PASSWORD")"
-            # In a GRANT, _ and % of the database name would be wildcards.
-            local only=${MYSQL_DATABASE//_/\\_}
-            [[ -z "$only" ]] || printf "GRANT ALL ON %s.* TO %s@'%%';\n" \
-                "$(sql_name "${only//%/\\%}")" "$(sql_string "$MYSQL_USER")"
-        fi
-    } | run_sql
+    # The quoting of sql_string counts on the default meaning of a backslash.
+    printf "SET SESSION sql_mode = '';\n"
+    printf "ALTER USER 'root'@'localhost' IDENTIFIED BY %s;\n" "$password"
+    if [[ -n "$MYSQL_ROOT_HOST" && "$MYSQL_ROOT_HOST" != localhost ]]; then
+        printf "CREATE USER 'root'@%s IDENTIFIED BY %s;\n" "$(sql_string "$MYSQL_ROOT_HOST")" "$password"
+        printf "GRANT ALL ON *.* TO 'root'@%s WITH GRANT OPTION;\n" "$(sql_string "$MYSQL_ROOT_HOST")"
+    fi
+    [[ -z "$MYSQL_DATABASE" ]] || printf 'CREATE DATABASE IF NOT EXISTS %s;\n' "$(sql_name "$MYSQL_DATABASE")"
+    if [[ -n "$MYSQL_USER" ]]; then
+        printf "CREATE USER %s@'%%' IDENTIFIED BY %s;\n" "$(sql_string "$MYSQL_USER")" "$(sql_string "$MYSQL_PASSWORD")"
+        # In a GRANT, _ and % of the database name would be wildcards.
+        local only=${MYSQL_DATABASE//_/\\_}
+        [[ -z "$only" ]] || printf "GRANT ALL ON %s.* TO %s@'%%';\n" \
+            "$(sql_name "${only//%/\\%}")" "$(sql_string "$MYSQL_USER")"
+    fi
 }
 
 run_init_files() {
@@ -185,6 +181,13 @@ run_init_files() {
 expire_root_password() {
     [[ -n "${MYSQL_ONETIME_PASSWORD-}" ]] || return 0
     printf "ALTER USER 'root'@%s PASSWORD EXPIRE;\n" "$(sql_string "${MYSQL_ROOT_HOST:-localhost}")" | run_sql
+}
+
+# Whether the server that stays can make the accounts with these arguments.
+makes_accounts() {
+    local -a scripts=(/docker-entrypoint-initdb.d/*)
+    [[ ${#scripts[@]} -eq 0 && -z "${MYSQL_ONETIME_PASSWORD-}" ]] || return 1
+    ! { printf '%s\n' "$@"; my_print_defaults mysqld server 2>/dev/null || true; } | grep -Eiq "$MAKES_NO_ACCOUNTS"
 }
 
 # Whether the packed data directory is what `mysqld --initialize` would make with these arguments.
@@ -231,30 +234,55 @@ first_start() {
     check_passwords
     : >"$data/$MARKER"
     sync "$data/$MARKER" "$data"
-    if template_serves "$@"; then
-        packed=yes
-        say "first start: unpacking a data directory in $data"
-        unpack_template "$data"
-    else
-        say "first start: making a data directory in $data"
-        mysqld "$@" --user="$RUN_AS" --initialize-insecure --skip-log-bin
-    fi
-    # Scripts of the operator's find a server as it will be.
-    local -a light=() scripts=(/docker-entrypoint-initdb.d/*)
-    [[ -z "$packed" || ${#scripts[@]} -gt 0 ]] || light=("${LIGHT[@]}")
-    start_temporary_server "$@" "${light[@]}"
     if [[ -n "$MYSQL_RANDOM" && -z "$MYSQL_ROOT_PASSWORD" ]]; then
         MYSQL_ROOT_PASSWORD=$(head -c 24 /dev/urandom | base64 | tr -d '+/=\n')
         say "GENERATED ROOT PASSWORD: $MYSQL_ROOT_PASSWORD"
     fi
+    if template_serves "$@"; then
+        packed=yes
+        say "first start: unpacking a data directory in $data"
+        unpack_template "$data"
+        if makes_accounts "$@"; then
+            UNFINISHED=$data
+            return
+        fi
+    else
+        say "first start: making a data directory in $data"
+        mysqld "$@" --user="$RUN_AS" --initialize-insecure --skip-log-bin
+    fi
+    start_temporary_server "$@"
     [[ -n "$packed" ]] || fill_time_zones
-    set_up_accounts
+    accounts | run_sql
+    ROOT_PASSWORD_NOW=$MYSQL_ROOT_PASSWORD
     run_init_files
     expire_root_password
     stop_temporary_server
-    rm "$data/$MARKER"
-    sync "$data"
+    finish "$data"
+}
+
+finish() {
+    rm "$1/$MARKER"
+    sync "$1"
     say "first start finished"
+}
+
+# Gives the server that stays its accounts, beside it, and sees that they are there. Otherwise it has to end: the
+# data directory is made anew then.
+finish_beside() {
+    local data=$1 waited=0
+    { printf 'SET SESSION sql_log_bin = OFF;\n'; accounts; } >"$ACCOUNTS"
+    ROOT_PASSWORD_NOW=$MYSQL_ROOT_PASSWORD
+    until [[ -S $SOCKET ]] && run_sql --execute='DO 0'; do
+        ((waited += 1))
+        if ((waited >= START_SECONDS * 5)); then
+            say "ERROR: root cannot log in after $START_SECONDS s"
+            kill -TERM 1
+            return
+        fi
+        sleep 0.2
+    done
+    rm "$ACCOUNTS"
+    finish "$data"
 }
 
 # Makes the directories and sees whether there is something in them to serve.
@@ -284,6 +312,7 @@ main() {
     [[ "${1-}" != -* ]] || set -- mysqld "$@"
     TEMPORARY_PID=''
     ROOT_PASSWORD_NOW=''
+    UNFINISHED=''
     if [[ "${1-}" == pack-template ]]; then
         pack_template
         return
@@ -305,10 +334,20 @@ main() {
     trap '[[ -z "$TEMPORARY_PID" ]] || { kill -TERM "$TEMPORARY_PID"; wait "$TEMPORARY_PID"; }; exit 143' TERM INT
     prepare "$@"
     trap - TERM INT
+    local -a run=()
+    if [[ -n "$UNFINISHED" ]]; then
+        rm -f "$ACCOUNTS" "$SOCKET"
+        mkfifo -m 0600 "$ACCOUNTS"
+        chown "$RUN_AS:$RUN_AS" "$ACCOUNTS"
+        finish_beside "$UNFINISHED" &
+        set -- "$@" --init-file="$ACCOUNTS"
+        # mysqld asks after no child; so the one that ends leaves nothing.
+        run=(env --ignore-signal=CHLD)
+    fi
     # mysqld and what it starts must not inherit passwords in their environment.
     unset MYSQL_ROOT_PASSWORD MYSQL_PASSWORD MYSQL_ROOT_PASSWORD_FILE MYSQL_PASSWORD_FILE
     # mysqld becomes the first process, so it gets the engine's SIGTERM itself and stops in order.
-    exec mysqld "$@" --user="$RUN_AS" --socket="$SOCKET"
+    exec "${run[@]}" mysqld "$@" --user="$RUN_AS" --socket="$SOCKET"
 }
 
 main "$@"

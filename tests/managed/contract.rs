@@ -26,37 +26,49 @@ const PACKED: (&str, &str) = ("3-packed.sql.gz", "INSERT INTO steps (name) VALUE
 /// A server in a container that nobody else needs.
 struct Server {
     name: String,
-    dir: tempfile::TempDir,
+    /// What is mounted into it.
+    _dir: tempfile::TempDir,
 }
 
 impl Server {
+    /// With init files, which a temporary server runs.
     fn started() -> Self {
-        let name = format!("weirtest{}-contract", std::process::id());
-        let server = Self { name, dir: tempfile::tempdir().unwrap() };
-        let init = server.dir.path().join("init");
+        let dir = tempfile::tempdir().unwrap();
+        let init = dir.path().join("init");
         std::fs::create_dir(&init).unwrap();
         for (file, text) in INIT {
             std::fs::write(init.join(file), text).unwrap();
         }
         pack(&init.join(PACKED.0), PACKED.1);
-        std::fs::write(server.dir.path().join("root"), ROOT).unwrap();
+        std::fs::write(dir.path().join("root"), ROOT).unwrap();
         let mount = |from: &Path, to: &str| format!("{}:{to}:ro", from.display());
         let init = mount(&init, "/docker-entrypoint-initdb.d");
-        let root = mount(&server.dir.path().join("root"), "/run/secrets/root");
-        let password = format!("MYSQL_PASSWORD={USER}");
-        let mut run = vec!["run", "--detach", "--name", &server.name, "--network", "none"];
-        run.extend(["--volume", &init, "--volume", &root, "--env", &password]);
-        for variable in [
-            "MYSQL_ROOT_PASSWORD_FILE=/run/secrets/root",
-            "MYSQL_ROOT_HOST=10.1.2.3",
-            "MYSQL_DATABASE=it_s%",
-            "MYSQL_USER=someone",
-        ] {
+        let root = mount(&dir.path().join("root"), "/run/secrets/root");
+        let files = ["--volume", &init, "--volume", &root];
+        let password = ["--env", "MYSQL_ROOT_PASSWORD_FILE=/run/secrets/root"];
+        Self::run("contract", dir, &[&files[..], &password].concat(), &["--max-connections=77"])
+    }
+
+    /// Without any, and with a binary log.
+    fn plain(password: &str) -> Self {
+        let password = format!("MYSQL_ROOT_PASSWORD={password}");
+        let options = ["--log-bin=binlog", "--gtid-mode=ON", "--enforce-gtid-consistency=ON"];
+        Self::run("plain", tempfile::tempdir().unwrap(), &["--env", &password], &options)
+    }
+
+    fn run(name: &str, dir: tempfile::TempDir, more: &[&str], options: &[&str]) -> Self {
+        let name = format!("weirtest{}-{name}", std::process::id());
+        let (image, password) = (base_image(), format!("MYSQL_PASSWORD={USER}"));
+        let mut run = vec!["run", "--detach", "--name", &name, "--network", "none"];
+        run.extend(["--env", &password]);
+        for variable in ["MYSQL_ROOT_HOST=10.1.2.3", "MYSQL_DATABASE=it_s%", "MYSQL_USER=someone"] {
             run.extend(["--env", variable]);
         }
-        let image = base_image();
-        docker(&[&run[..], &[&image, "--max-connections=77"]].concat());
-        server
+        run.extend(more);
+        run.push(&image);
+        run.extend(options);
+        docker(&run);
+        Self { name, _dir: dir }
     }
 
     /// What SQL prints in it, or its complaint.
@@ -145,6 +157,35 @@ async fn the_image_is_used_as_the_official_one() {
     assert_eq!(log.matches("first start finished").count(), 1, "{log}");
     assert!(!log.contains("crash recovery"), "{log}");
     assert!(!log.contains(ROOT) && !log.contains(USER), "{log}");
+}
+
+/// The server that stays makes the accounts, before it lets anybody in; cut off in that, it starts anew.
+#[tokio::test]
+async fn without_init_files_one_start_is_enough() {
+    let password = "it's \"root\" \\ on\ntwo lines";
+    let server = Server::plain(password);
+    let said = async |words: &'static str| {
+        let log = || server.log();
+        until_or_show(PATIENCE, words, log, async || log().contains(words).then_some(())).await;
+    };
+    said("first start: unpacking").await;
+    docker(&["kill", &server.name]);
+    assert!(!server.log().contains("first start finished"), "{}", server.log());
+    docker(&["start", &server.name]);
+    said("an earlier first start did not finish").await;
+    said("first start finished").await;
+    let root = |sql: &str| server.ask("root", password, sql).unwrap();
+    assert_eq!(root("SELECT @@gtid_executed"), "", "others would have to have it");
+    let hosts = "SELECT GROUP_CONCAT(host ORDER BY host) FROM mysql.user WHERE user = 'root'";
+    assert_eq!(root(hosts), "10.1.2.3,localhost");
+    server.ask("root", "", "SELECT 1").unwrap_err();
+    server.ask("someone", USER, "CREATE TABLE `it_s%`.t (id INT)").unwrap();
+    let states = docker(&["exec", &server.name, "sh", "-c", "grep -h State: /proc/[0-9]*/status"]);
+    assert!(!states.contains("zombie"), "{states}");
+    docker(&["stop", "--time", "30", &server.name]);
+    let log = server.log();
+    assert_eq!(log.matches("Shutdown complete").count(), 1, "{log}");
+    assert!(!log.contains("two lines") && !log.contains(USER), "{log}");
 }
 
 fn made_as_asked(server: &Server) {
