@@ -40,7 +40,7 @@ use super::node::{
 use super::subnet::Subnet;
 pub(super) use connect::remote_host;
 pub(super) use lock::{Connection, LockSeen, LockSpec, Seized};
-pub(super) use run::Run;
+pub(super) use run::{Ended, Run};
 pub(super) use snapshot::{LabelledContainer, LabelledImage, LayerSpec, Made};
 
 /// A health check runs this often, gives up after so long, and must fail so many times in a row. It is for people and
@@ -60,6 +60,8 @@ const KEEPALIVE: [(&str, &str); 4] = [
     ("net.ipv4.tcp_retries2", "8"),
 ];
 
+/// As the engine names it.
+const OPEN_FILES_LIMIT: &str = "nofile";
 /// Other containers of that name that may turn up while one is made, and how long is waited for each.
 const NAME_ATTEMPTS: u32 = 5;
 const NAME_POLL: Duration = Duration::from_millis(100);
@@ -109,6 +111,8 @@ pub(super) struct Container {
     pub out_of_memory: bool,
     /// Somebody took it out of the cluster's network.
     pub detached: bool,
+    /// It asks for a limit of open files of its own.
+    pub raises_files: bool,
 }
 
 impl Engine {
@@ -439,6 +443,7 @@ fn container_seen(found: ContainerInspectResponse) -> Container {
         found.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
     let cluster = labels.remove(LABEL_CLUSTER);
     let network = cluster.as_deref().map(network_name);
+    let limits = found.host_config.and_then(|config| config.ulimits).unwrap_or_default();
     Container {
         id: found.id.unwrap_or_default(),
         detached: network.is_some_and(|network| !networks.contains_key(&network)),
@@ -451,7 +456,19 @@ fn container_seen(found: ContainerInspectResponse) -> Container {
         exit_code: state.exit_code.unwrap_or_default(),
         restarts: found.restart_count.unwrap_or_default(),
         out_of_memory: state.oom_killed.unwrap_or_default(),
+        raises_files: limits.iter().any(|limit| limit.name.as_deref() == Some(OPEN_FILES_LIMIT)),
     }
+}
+
+/// Whether an engine that is itself limited could not give a container its limit of open files.
+pub(super) fn limit_refused(error: &ClusterError) -> bool {
+    matches!(error, ClusterError::Engine { cause, .. } if cause.contains("rlimit"))
+}
+
+/// A container's own limit of open files.
+fn open_files(files: i64) -> Vec<ResourcesUlimits> {
+    let name = Some(OPEN_FILES_LIMIT.to_owned());
+    vec![ResourcesUlimits { name, soft: Some(files), hard: Some(files) }]
 }
 
 /// A container that was paused is "unhealthy" until the next check, without one that failed.
@@ -493,10 +510,7 @@ fn create_body(spec: &ContainerSpec) -> ContainerCreateBody {
                 name: Some(RestartPolicyNameEnum::UNLESS_STOPPED),
                 maximum_retry_count: None,
             }),
-            ulimits: spec.open_files.map(|files| {
-                let name = Some("nofile".to_owned());
-                vec![ResourcesUlimits { name, soft: Some(files), hard: Some(files) }]
-            }),
+            ulimits: spec.open_files.map(open_files),
             mounts: mount(&spec.data).map(|mount| vec![mount]),
             sysctls: Some(KEEPALIVE.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
             ..HostConfig::default()

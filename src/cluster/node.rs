@@ -40,7 +40,7 @@ pub(super) const MYSQL_UID: u32 = 999;
 /// How long the engine waits for a clean shutdown before it kills, seconds.
 pub(super) const STOP_SECONDS: i32 = 60;
 /// Open files a server may have.
-const OPEN_FILES: i64 = 65_536;
+pub(super) const OPEN_FILES: i64 = 65_536;
 const MAX_CONNECTIONS: u32 = 1_000;
 /// A replica without news from its source reconnects after this, seconds.
 const NET_TIMEOUT_SECONDS: u32 = 10;

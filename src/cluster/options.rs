@@ -3,7 +3,7 @@
 
 use crate::config::{Cluster, OptionFile};
 
-use super::docker::Run;
+use super::docker::{Ended, Run, limit_refused};
 use super::error::ClusterError;
 use super::node;
 use super::server;
@@ -43,7 +43,8 @@ pub(super) async fn check(world: &mut World) -> Result<(), ClusterError> {
     let plain = (1..).find(|number| !world.cluster.nodes.contains_key(number));
     let image = world.engine.image_id(&world.cluster.image).await?.unwrap_or_default();
     let mut right = Vec::new();
-    for number in plain.into_iter().chain(world.cluster.nodes.keys().copied()) {
+    let own: Vec<u32> = world.cluster.nodes.keys().copied().collect();
+    for number in plain.into_iter().chain(own) {
         let words = judged(world, number);
         let sum = xxhash_rust::xxh3::xxh3_128(format!("{image}\n{words:?}").as_bytes());
         let sum = format!("{sum:032x}");
@@ -65,13 +66,15 @@ fn judged(world: &World, number: u32) -> Vec<String> {
     words.filter(|word| !OF_ONE_NODE.iter().any(|own| word.starts_with(own))).collect()
 }
 
-async fn check_node(world: &World, number: u32, words: Vec<String>) -> Result<(), ClusterError> {
-    let cluster = &world.cluster;
-    let name = node::check_name(&cluster.name);
+async fn check_node(
+    world: &mut World,
+    number: u32,
+    words: Vec<String>,
+) -> Result<(), ClusterError> {
     let words = ["-c".to_owned(), VERSION_AND_CHECK.to_owned()].into_iter().chain(words);
     let arguments = words.chain(["--user=mysql".to_owned(), "--validate-config".to_owned()]);
-    let run = Run::new(&name, &cluster.name, &cluster.image, "sh", arguments.collect());
-    let ended = world.engine.run_once(run).await?;
+    let ended = run_as_node(world, arguments.collect()).await?;
+    let cluster = &world.cluster;
     check_version(&cluster.image, &ended.output)?;
     if ended.exit_code == 0 {
         return Ok(());
@@ -79,6 +82,25 @@ async fn check_node(world: &World, number: u32, words: Vec<String>) -> Result<()
     let words = errors(&ended.output);
     let option = culprit(cluster, number, &words);
     Err(ClusterError::Options { image: cluster.image.clone(), words, option })
+}
+
+/// With a node's limit of open files, so that nothing is made with one that the engine cannot give.
+async fn run_as_node(world: &mut World, arguments: Vec<String>) -> Result<Ended, ClusterError> {
+    let cluster = &world.cluster;
+    let name = node::check_name(&cluster.name);
+    let plain = Run::new(&name, &cluster.name, &cluster.image, "sh", arguments);
+    if !world.raise_files {
+        return world.engine.run_once(plain).await;
+    }
+    let raised = Run { open_files: Some(node::OPEN_FILES), ..plain.clone() };
+    match world.engine.run_once(raised).await {
+        Err(error) if limit_refused(&error) => {
+            let ended = world.engine.run_once(plain).await;
+            world.raise_files = false;
+            ended
+        }
+        done => done,
+    }
 }
 
 /// By what `mysqld --version` says: "/usr/sbin/mysqld  Ver 9.7.4 for Linux on x86_64 (MySQL Community Server - GPL)".

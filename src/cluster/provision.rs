@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::archive;
 use super::clone;
-use super::docker::{Container, Engine};
+use super::docker::{Container, Engine, limit_refused};
 use super::drain;
 use super::error::ClusterError;
 use super::folder;
@@ -254,6 +254,7 @@ async fn run(world: &mut World, step: Step, progress: &dyn Progress) -> Result<(
             options::check(world).await?;
             folder::check(world, number).await?;
             world.settle(number).await?;
+            world.learn_limits().await?;
             let spec = spec(world, known_subnet(world)?, number);
             world.engine.create_container(&spec).await
         }
@@ -429,11 +430,8 @@ pub(super) async fn start_container(
         done => done?,
     }
     match world.engine.start(&spec).await {
-        // An engine that is itself limited cannot give more than it has.
-        Err(ClusterError::Engine { cause, .. })
-            if cause.contains("rlimit") && may_be_made_anew(world, number).await? =>
-        {
-            tracing::debug!(container = spec.name, cause, "limit of open files not raised");
+        Err(error) if limit_refused(&error) && may_be_made_anew(world, number).await? => {
+            tracing::debug!(container = spec.name, %error, "limit of open files not raised");
             world.raise_files = false;
         }
         done => return done,

@@ -307,6 +307,20 @@ impl World {
         self.save().await
     }
 
+    /// Where a node runs with the engine's limit of open files, no other needs to ask for more.
+    pub(super) async fn learn_limits(&mut self) -> Result<(), ClusterError> {
+        if !self.raise_files {
+            return Ok(());
+        }
+        for number in self.in_use().await? {
+            let seen = self.engine.container(&self.name(number)).await?;
+            if seen.is_some_and(|seen| seen.status != "created" && !seen.raises_files) {
+                self.raise_files = false;
+            }
+        }
+        Ok(())
+    }
+
     /// Looks at everything: the engine first, then each server that answers.
     pub(super) async fn look(&self) -> Result<Facts, ClusterError> {
         let networks = self.networks().await?;

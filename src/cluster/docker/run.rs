@@ -10,7 +10,7 @@ use bollard::query_parameters::CreateContainerOptionsBuilder;
 
 use super::super::error::ClusterError;
 use super::super::node::LABEL_CLUSTER;
-use super::{Engine, NAME_ATTEMPTS, NAME_POLL, refused};
+use super::{Engine, NAME_ATTEMPTS, NAME_POLL, open_files, refused};
 
 /// A program may take this long.
 const RUN_LIMIT: Duration = Duration::from_secs(60);
@@ -29,6 +29,8 @@ pub(in crate::cluster) struct Run<'a> {
     pub folder: Option<(&'a Path, &'a str)>,
     /// How long it may take.
     pub limit: Duration,
+    /// Its limit of open files; `None` for the engine's.
+    pub open_files: Option<i64>,
 }
 
 /// A program that was run to its end.
@@ -48,7 +50,8 @@ impl<'a> Run<'a> {
         program: &'a str,
         arguments: Vec<String>,
     ) -> Self {
-        Self { name, cluster, image, program, arguments, folder: None, limit: RUN_LIMIT }
+        let (folder, limit, open_files) = (None, RUN_LIMIT, None);
+        Self { name, cluster, image, program, arguments, folder, limit, open_files }
     }
 }
 
@@ -120,7 +123,11 @@ fn body(run: &Run<'_>) -> ContainerCreateBody {
         cmd: Some(run.arguments.clone()),
         labels: Some(HashMap::from([(LABEL_CLUSTER.to_owned(), run.cluster.to_owned())])),
         network_disabled: Some(true),
-        host_config: Some(HostConfig { mounts, ..HostConfig::default() }),
+        host_config: Some(HostConfig {
+            mounts,
+            ulimits: run.open_files.map(open_files),
+            ..HostConfig::default()
+        }),
         ..ContainerCreateBody::default()
     }
 }
