@@ -176,8 +176,7 @@ pub(super) async fn empty_hands(
     client.run("SET PERSIST_ONLY super_read_only = ON", DOING).await?;
     client.run("SET GLOBAL super_read_only = ON", DOING).await?;
     if replicates {
-        server::own_start(client).await?;
-        client.run("STOP REPLICA", DOING).await?;
+        server::stop_replication(client, DOING).await?;
         client.run("RESET REPLICA ALL", DOING).await?;
     }
     if foreign > 0 {

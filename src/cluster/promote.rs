@@ -36,8 +36,7 @@ pub(super) async fn record(world: &mut World, primary: u32) -> Result<(), Cluste
 pub(super) async fn promote(world: &World, client: &mut Client) -> Result<(), ClusterError> {
     let doing = "making it the primary";
     if server::replication(client).await?.is_some() {
-        server::own_start(client).await?;
-        client.run("STOP REPLICA", doing).await?;
+        server::stop_replication(client, doing).await?;
         client.run("RESET REPLICA ALL", doing).await?;
     }
     let plugin = "SELECT COUNT(*) FROM information_schema.plugins WHERE plugin_status = 'ACTIVE' AND \
@@ -94,8 +93,7 @@ pub(super) async fn repoint(
     from: From<'_>,
 ) -> Result<(), ClusterError> {
     let doing = "following the new primary";
-    server::own_start(client).await?;
-    client.run("STOP REPLICA", doing).await?;
+    server::stop_replication(client, doing).await?;
     client.run_secret(&change_source(source, password, has_tls, from), doing).await?;
     client.run("START REPLICA", doing).await
 }

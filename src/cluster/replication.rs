@@ -233,8 +233,7 @@ pub(super) async fn follow(
     };
     from.close().await;
     if replicates.is_some() {
-        server::own_start(&mut client).await?;
-        client.run("STOP REPLICA", doing).await?;
+        server::stop_replication(&mut client, doing).await?;
     }
     client.run_secret(&statement, doing).await?;
     start_threads(world, client, (number, source), progress).await

@@ -17,6 +17,9 @@ const OLDEST: (u32, u32, u32) = (8, 0, 26);
 
 /// After so long a server has started what it starts by itself, seconds.
 const OWN_START_SECONDS: u64 = 5;
+/// How long a coordinator that was killed may take to end.
+const KILL_LIMIT: Duration = Duration::from_secs(10);
+const KILL_POLL: Duration = Duration::from_millis(10);
 const OWN_START_POLL: Duration = Duration::from_millis(50);
 
 /// One server as it is.
@@ -168,6 +171,43 @@ pub(super) async fn own_start(client: &mut Client) -> Result<(), ClusterError> {
         tokio::time::sleep(OWN_START_POLL).await;
     }
 }
+
+/// Stops both threads of replication.
+pub(super) async fn stop_replication(client: &mut Client, doing: &str) -> Result<(), ClusterError> {
+    own_start(client).await?;
+    client.run("STOP REPLICA IO_THREAD", doing).await?;
+    stop_applier(client, doing).await
+}
+
+/// Stops the applier of a replica whose receiver stands. When that broke off within a transaction, because the source
+/// died while it sent a large one, say, the coordinator would wait a minute for the rest (`SLAVE_WAIT_GROUP_DONE` in
+/// sql/rpl_replica.cc): it is killed then, and the half is undone.
+pub(super) async fn stop_applier(client: &mut Client, doing: &str) -> Result<(), ClusterError> {
+    let half = format!(
+        "SELECT t.processlist_id FROM performance_schema.replication_connection_status r \
+         JOIN performance_schema.replication_applier_status_by_coordinator c USING (channel_name) \
+         JOIN performance_schema.threads t ON t.thread_id = c.thread_id \
+         WHERE channel_name = '' AND r.service_state = 'OFF' AND (r.queueing_transaction <> '' OR \
+         (t.processlist_state LIKE '%has read all relay log%' AND EXISTS (SELECT 1 FROM {HALVES})))"
+    );
+    if let Some(coordinator) = client.value(&half, doing).await? {
+        tracing::debug!(node = client.node(), "it has half of a transaction, which is given up");
+        kill(client, &coordinator, doing).await?;
+        // Asked to stop before it has seen that, it would wait all the same.
+        let asked = Instant::now();
+        while replication(client).await?.is_some_and(|now| now.applier != "No")
+            && asked.elapsed() < KILL_LIMIT
+        {
+            tokio::time::sleep(KILL_POLL).await;
+        }
+    }
+    client.run("STOP REPLICA SQL_THREAD", doing).await
+}
+
+/// Workers that are within a transaction and wait for the rest of it.
+pub(super) const HALVES: &str = "performance_schema.replication_applier_status_by_worker w \
+    JOIN performance_schema.threads h ON h.thread_id = w.thread_id WHERE w.channel_name = '' AND \
+    w.applying_transaction <> '' AND h.processlist_state LIKE 'Waiting for an event from Coordinator%'";
 
 /// Ends a connection; one that has ended in between is ended.
 pub(super) async fn kill(client: &mut Client, id: &str, doing: &str) -> Result<(), ClusterError> {

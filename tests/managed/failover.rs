@@ -21,8 +21,11 @@ use crate::writers::{RECOVERY_LIMIT, WRITERS, Writers};
 /// The table in docs/cluster.md.
 const TABLE: &str = "one primary";
 const HEADS: [&str; 3] = ["fault on the primary", "outcome", "until writes are acknowledged"];
+const LARGE: &str = "stopped (SIGSTOP) while it sends a large transaction";
+/// More than the sockets of a connection hold.
+const LARGE_BYTES: u64 = 20 << 20;
 /// Of both tests.
-const ROWS: usize = 7;
+const ROWS: usize = 8;
 
 /// On request first, then because it died, in one cluster.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -159,20 +162,15 @@ impl Drop for Tag {
 async fn a_primary_that_dies_is_replaced_and_nothing_acknowledged_is_lost(stage: &mut Stage) {
     let network = stage.name.clone();
     type Fault = Box<dyn Fn(&str)>;
-    let faults: [(&str, Fault); 5] = [
+    let faults: [(&str, Fault); 6] = [
         ("container killed", Box::new(|name| drop(docker(&["kill", name])))),
-        (
-            "mysqld killed",
-            Box::new(|name| {
-                let pid = docker(&["inspect", "--format", "{{.State.Pid}}", name]);
-                assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
-            }),
-        ),
+        ("mysqld killed", Box::new(|name| signal("-KILL", name))),
         ("container frozen", Box::new(|name| drop(docker(&["pause", name])))),
         (
             "cut off from the network",
             Box::new(move |name| drop(docker(&["network", "disconnect", &network, name]))),
         ),
+        (LARGE, Box::new(|name| signal("-STOP", name))),
         ("container removed", Box::new(|name| drop(docker(&["rm", "-f", name])))),
     ];
     let mut all = Vec::new();
@@ -184,8 +182,10 @@ async fn a_primary_that_dies_is_replaced_and_nothing_acknowledged_is_lost(stage:
             "container removed" => Some(Behind::a_replica(stage, &before).await),
             _ => None,
         };
+        let half = if *what == LARGE { Some(Half::sent(stage, &before).await) } else { None };
         let died = Instant::now();
         fault(&before);
+        drop(half);
         let furthest = match behind {
             Some(behind) => Some(behind.ends(stage).await),
             None => None,
@@ -282,6 +282,56 @@ impl Behind {
     }
 }
 
+/// Half of a large transaction of the primary's: the replicas stand still until the primary is dead, and have no more
+/// of it then than what fits into the sockets between them.
+struct Half {
+    replicas: Vec<String>,
+}
+
+impl Half {
+    async fn sent(stage: &Stage, primary: &str) -> Self {
+        let mut conn = stage.through_weir().await;
+        let table =
+            "CREATE TABLE IF NOT EXISTS large (id INT AUTO_INCREMENT PRIMARY KEY, v LONGBLOB)";
+        conn.query_drop(table).await.unwrap();
+        conn.disconnect().await.unwrap();
+        let half = Self { replicas: stage.replicas() };
+        let (mut client, mut root) = (stage.root(primary).await, stage.root(primary).await);
+        let written = async |root: &mut Conn| -> u64 {
+            let size = "SELECT SUM(sum_number_of_bytes_write) FROM \
+                        performance_schema.file_summary_by_event_name WHERE event_name = 'wait/io/file/sql/binlog'";
+            root.query_first(size).await.unwrap().unwrap()
+        };
+        let before = written(&mut root).await;
+        half.replicas.iter().for_each(|replica| signal("-STOP", replica));
+        let insert = format!(
+            "INSERT INTO app.large (v) WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {}) \
+             SELECT REPEAT('x', 1 << 20) FROM n",
+            LARGE_BYTES >> 20
+        );
+        tokio::spawn(async move { client.query_drop(insert).await });
+        until(RECOVERY_LIMIT, "the transaction to be in the log", async || {
+            (written(&mut root).await >= before + LARGE_BYTES).then_some(())
+        })
+        .await;
+        // The sockets fill.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        half
+    }
+}
+
+impl Drop for Half {
+    fn drop(&mut self) {
+        self.replicas.iter().for_each(|replica| signal("-CONT", replica));
+    }
+}
+
+/// Of the server in that container.
+fn signal(signal: &str, container: &str) {
+    let pid = docker(&["inspect", "--format", "{{.State.Pid}}", container]);
+    assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+}
+
 async fn drop_written(stage: &Stage) {
     stage.through_weir().await.query_drop("DROP TABLE written").await.unwrap();
 }
@@ -296,8 +346,10 @@ async fn a_primary_without_gtids_that_dies_is_replaced() {
     // What the replicas received and have not applied yet when the primary dies is acknowledged, too.
     let locks = lock_replicas(&stage).await;
     writers.goes_on().await;
+    let half = Half::sent(&stage, &old).await;
     let died = Instant::now();
     docker(&["rm", "-f", &old]);
+    drop(half);
     until_or_show(
         RECOVERY_LIMIT,
         "the old primary to be cut off",
@@ -347,7 +399,11 @@ async fn a_primary_without_gtids_that_dies_is_replaced() {
     let all: Vec<String> = (1..=3).map(|number| format!("{}-{number}", stage.name)).collect();
     has_rows(&stage, &all, &acknowledged).await;
     let outcome = format!("another node took over, {} statements failed", errors.len());
-    let cells = ["container removed, without GTIDs", &outcome, &format!("{seconds:.1} s")];
+    let cells = [
+        "container removed while it sends a large transaction, without GTIDs",
+        &outcome,
+        &format!("{seconds:.1} s"),
+    ];
     figures::row(TABLE, &cells);
     figures::publish_rows(TABLE, &HEADS, ROWS);
 }

@@ -8,6 +8,7 @@ use super::super::error::ClusterError;
 use super::super::position::{self, Followed};
 use super::super::progress::Progress;
 use super::super::promote;
+use super::super::server;
 use super::super::sql::Client;
 use super::super::traffic::Traffic;
 use super::super::world::World;
@@ -107,7 +108,7 @@ pub(super) async fn take_over(
 /// Lets a replica execute all it can and stops its applier; where it stands then.
 async fn stand(node: u32, client: &mut Client) -> Result<Option<Stand>, ClusterError> {
     let drained = position::drain(client, DRAIN_LIMIT).await?;
-    client.run("STOP REPLICA SQL_THREAD", "stopping its applier").await?;
+    server::stop_applier(client, "stopping its applier").await?;
     let followed = position::followed(client).await?;
     Ok(followed.map(|at| Stand { node, drained, at }))
 }
