@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::mpsc;
 
+use crate::backend::pool::Pools;
 use crate::session::worker::{Shared, Worker};
+use crate::topology::Topology;
 use crate::wire::{Capabilities, codes, frame_with};
 
 /// Connections that the kernel keeps until they are accepted.
@@ -96,17 +98,25 @@ async fn work(
                 None => return,
             },
             Ok(()) = news.changed() => {
-                let topology = worker.shared.topology.load();
+                let topology = worker.shared.topology.load_full();
                 if topology.servers.iter().any(|server| server.silent) {
                     worker.tell_of_silence();
+                    // A mysqld that stops waits 10 s for its clients to go while replicas follow it
+                    // (sql/mysqld.cc, close_connections).
+                    reap_idle(&worker.pools, &topology);
                 }
             }
             _ = reap.tick() => {
-                let topology = worker.shared.topology.load_full();
-                worker.pools.reap(Instant::now(), &|id| topology.get(id).is_some());
+                reap_idle(&worker.pools, &worker.shared.topology.load_full());
             }
         }
     }
+}
+
+/// Nobody keeps a connection to a server that is unknown now, or does not answer.
+fn reap_idle(pools: &Pools, topology: &Topology) {
+    let answers = |id| topology.get(id).is_some_and(|server| !server.silent);
+    pools.reap(Instant::now(), &answers);
 }
 
 /// Counts a session while it lives.

@@ -205,8 +205,8 @@ impl Pools {
         true
     }
 
-    /// Closes what was idle for longer than `[pool] max_idle_seconds`, or belongs to a server that
-    /// is not in `servers` any more. Forgets pools that are empty and in nobody's hands.
+    /// Closes what was idle for longer than `[pool] max_idle_seconds`, or belongs to a server for which `servers`
+    /// is false. Forgets pools that are empty and in nobody's hands.
     pub fn reap(&self, now: Instant, servers: &dyn Fn(ServerId) -> bool) {
         self.pools.borrow_mut().retain(|key, pool| {
             let mut idle = pool.idle.borrow_mut();
@@ -219,6 +219,14 @@ impl Pools {
             pool.slots.closed(before - idle.len());
             !idle.is_empty() || Rc::strong_count(pool) > 1
         });
+    }
+
+    /// Closes the idle connections to a server.
+    pub fn close_idle(&self, server: ServerId) {
+        for (_, pool) in self.pools.borrow().iter().filter(|(key, _)| key.server == server) {
+            let closed = std::mem::take(&mut *pool.idle.borrow_mut()).len();
+            pool.slots.closed(closed);
+        }
     }
 
     /// Closes the idle connections of a user whose password is not of this generation any more.

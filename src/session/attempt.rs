@@ -42,6 +42,9 @@ pub(super) enum Attempt {
     ReadOnly(ErrPacket),
     /// The error that the client gets; the session lives on unless it was bound to the connection.
     Failed(ErrPacket),
+    /// The connection was of no use any more before the command was sent: another one may do. Else the client gets
+    /// this error.
+    Unsent(ErrPacket),
     /// The session's schema is not there any more; nothing was run.
     NoSchema(ErrPacket),
     ClientGone,
@@ -211,6 +214,12 @@ impl Session {
             client.consume(command);
             ending = pass_local_file(server, client, &mut walker, view, &mut reply).await;
         }
+        let refusal =
+            if let Ending::Refused(error) = &ending { Some(error.code) } else { reply.error };
+        if refusal == Some(codes::SERVER_SHUTDOWN.code) {
+            server.tainted = true;
+            worker.stops(server.server);
+        }
         match ending {
             Ending::Done => {
                 server.busy = false;
@@ -284,6 +293,9 @@ fn refused(retry: bool, error: ErrPacket) -> Attempt {
     if retry {
         return Attempt::Elsewhere(String::from_utf8_lossy(&error.message).into_owned());
     }
+    if error.code == codes::SERVER_SHUTDOWN.code {
+        return Attempt::Unsent(error);
+    }
     Attempt::Failed(error)
 }
 
@@ -308,7 +320,8 @@ fn lost(retry: bool, statement: &Statement, why: &str, sent: bool) -> Attempt {
     } else {
         format!("Lost connection to MySQL server during query ({why})")
     };
-    Attempt::Failed(codes::LOST_CONNECTION.packet(words))
+    let error = codes::LOST_CONNECTION.packet(words);
+    if sent { Attempt::Failed(error) } else { Attempt::Unsent(error) }
 }
 
 /// Passes the client's file to the server, up to and with its empty packet, then the rest of the response. The

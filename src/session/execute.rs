@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::backend::connect::ConnectError;
 use crate::backend::pool::{Lease, LeaseError, Pool};
@@ -32,6 +33,16 @@ pub(super) enum Work {
     LongData { client_id: u32 },
 }
 
+/// What one command has met so far.
+#[derive(Debug, Default)]
+struct Tries {
+    /// Servers that have failed it.
+    excluded: Vec<ServerId>,
+    waits_since: Option<Instant>,
+    /// Connections that were of no use before it was sent.
+    unsent: usize,
+}
+
 impl Session {
     /// Runs the command where the plan says. `Ok` when the client was answered.
     pub(super) async fn execute(
@@ -47,13 +58,12 @@ impl Session {
     }
 
     async fn run_somewhere(&mut self, work: Work, given: &Statement) -> Result<(), Closed> {
-        let mut excluded: Vec<ServerId> = Vec::new();
-        let (mut waits_since, mut learned) = (None, None);
+        let (mut tries, mut learned) = (Tries::default(), None);
         self.end_diagnostics(given);
         loop {
             let statement = learned.as_deref().unwrap_or(given);
-            let (plan, choice) = self.choose(statement, &excluded);
-            match self.admit(&plan, &choice, &mut waits_since).await {
+            let (plan, choice) = self.choose(statement, &tries.excluded);
+            match self.admit(&plan, &choice, &mut tries.waits_since).await {
                 Admission::Go => {}
                 Admission::Again => continue,
                 Admission::Refused(error) => return self.send_error(&error).await,
@@ -65,18 +75,14 @@ impl Session {
                 (self.row_count, self.found_rows) = (Some(-1), Some(1));
                 return self.answer_number(work, column, &value).await;
             }
+            let bound = !matches!(choice, Choice::Server { previous: false, .. });
             let (id, retry) = match choice {
                 Choice::Held => (None, false),
                 Choice::Server { id, retry, previous } => {
                     let leased = self.take_lease(id, statement, previous).await;
                     match leased {
                         Ok(()) => (Some(id), retry),
-                        Err(error) if retry && excluded.len() < MAX_ATTEMPTS => {
-                            self.gave_up(id, &error.to_string());
-                            excluded.push(id);
-                            continue;
-                        }
-                        Err(error) if self.waits_for(id, &error, &mut waits_since).await => {
+                        Err(error) if self.tries_on(id, retry, &error, &mut tries).await => {
                             continue;
                         }
                         Err(error) => return self.lease_failed(id, &error).await,
@@ -88,13 +94,7 @@ impl Session {
             self.entry.rests();
             match attempt {
                 Attempt::Done(reply) => return self.settle(work, statement, &plan, *reply),
-                Attempt::Elsewhere(why) => {
-                    self.lease = None;
-                    if let Some(id) = id {
-                        tracing::info!(server = id.0, why, "a read is run again elsewhere");
-                        excluded.push(id);
-                    }
-                }
+                Attempt::Elsewhere(why) => self.goes_elsewhere(id, &why, &mut tries),
                 Attempt::Writes(why) => learned = Some(self.learn_write(work, given, &why)),
                 // Another session dropped this one's schema: it goes on without one, as the
                 // statement may be what leaves it (USE, CREATE DATABASE).
@@ -104,11 +104,14 @@ impl Session {
                 }
                 Attempt::ReadOnly(error) => {
                     self.leave_read_only(id);
-                    if !self.hold(&mut waits_since).await {
+                    if !self.hold(&mut tries.waits_since).await {
                         return self.fail(&error).await;
                     }
                 }
-                Attempt::Failed(error) | Attempt::NoSchema(error) => {
+                Attempt::Unsent(_) if !bound && tries.unsent < MAX_ATTEMPTS => {
+                    self.leaves_stopping(&mut tries);
+                }
+                Attempt::Failed(error) | Attempt::NoSchema(error) | Attempt::Unsent(error) => {
                     return self.fail(&error).await;
                 }
                 Attempt::ClientGone => return Err(Closed::ByClient),
@@ -116,6 +119,38 @@ impl Session {
                 Attempt::Cut { why, seq } => return Err(self.cut(why, seq).await),
             }
         }
+    }
+
+    /// Whether a command for which there was no connection is worth another try.
+    async fn tries_on(
+        &mut self,
+        id: ServerId,
+        retry: bool,
+        error: &LeaseError,
+        tries: &mut Tries,
+    ) -> bool {
+        if retry && tries.excluded.len() < MAX_ATTEMPTS {
+            self.gave_up(id, &error.to_string());
+            tries.excluded.push(id);
+            return true;
+        }
+        self.waits_for(id, error, &mut tries.waits_since).await
+    }
+
+    fn goes_elsewhere(&mut self, id: Option<ServerId>, why: &str, tries: &mut Tries) {
+        self.lease = None;
+        if let Some(id) = id {
+            tracing::info!(server = id.0, why, "a read is run again elsewhere");
+            tries.excluded.push(id);
+        }
+    }
+
+    /// Gives up a connection that was of no use before the command was sent.
+    fn leaves_stopping(&mut self, tries: &mut Tries) {
+        if let Some(lease) = self.lease.take() {
+            self.worker.stops(lease.server());
+        }
+        tries.unsent += 1;
     }
 
     /// A view or a routine does what the text does not show. All sessions of this worker know it from now on.
@@ -203,7 +238,7 @@ impl Session {
             LeaseError::Connect(ConnectError::Refused(packet)) => {
                 self.send_error(packet).await?;
                 if packet.code == codes::ACCESS_DENIED.code {
-                    let now = std::time::Instant::now();
+                    let now = Instant::now();
                     let shared = &self.worker.shared;
                     shared.credentials.refused(&self.login.user, &self.login.password, now);
                     return Err(Closed::ByWeir("the server refuses the password now".to_owned()));

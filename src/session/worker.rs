@@ -107,6 +107,13 @@ impl Worker {
         self.silence.notify_waiters();
     }
 
+    /// A connection showed that the server is about to stop: no other idle one is worth more, and one that is
+    /// closed lets it stop sooner. Costs new logins where somebody killed that connection alone.
+    pub fn stops(&self, server: ServerId) {
+        self.pools.close_idle(server);
+        self.shared.suspects.tell(server);
+    }
+
     /// Until the server is silent and another does its work, while nothing of its answer was passed on. A link to
     /// a frozen host breaks by itself; one to a frozen process never does.
     pub async fn until_replaced(&self, server: ServerId, passed: &Cell<bool>) {

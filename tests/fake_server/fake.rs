@@ -82,6 +82,11 @@ pub struct Seen {
     trap: Mutex<Option<(String, String)>>,
     /// Whether nothing is answered from now on, to nobody: a process that is stopped.
     pub frozen: AtomicBool,
+    /// Whether it stops in order from now on, as mysqld does: nobody can connect, commands are answered with error 1053,
+    /// and who sends none keeps its connection.
+    pub stopping: AtomicBool,
+    /// Connections that are open, the monitor's not counted.
+    pub open: AtomicUsize,
 }
 
 impl Seen {
@@ -164,6 +169,7 @@ impl Fake {
                     spoiled: false,
                     seq: 0,
                     is_monitor: false,
+                    logged_in: false,
                     insert_id: 0,
                     prepared: BTreeMap::new(),
                 };
@@ -191,6 +197,8 @@ struct Conn {
     /// The number that follows the last packet's.
     seq: u8,
     is_monitor: bool,
+    /// As an application's.
+    logged_in: bool,
     /// What LAST_INSERT_ID() gives.
     insert_id: u64,
     /// The texts of prepared statements.
@@ -201,6 +209,9 @@ impl Drop for Conn {
     fn drop(&mut self) {
         if self.spoiled {
             self.shared.seen.spoiled.fetch_sub(1, Ordering::Relaxed);
+        }
+        if self.logged_in {
+            self.shared.seen.open.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
@@ -215,6 +226,10 @@ impl Conn {
             }
             if self.spoiled && command.first() != Some(&Command::Quit.byte()) {
                 self.shared.seen.reused.fetch_add(1, Ordering::Relaxed);
+            }
+            if self.shared.seen.stopping.load(Ordering::Relaxed) {
+                self.refuse(Vec::new(), 1, 1053).await?;
+                return Ok(());
             }
             let (code, body) = (Command::from_byte(command[0]), &command[1..]);
             if !self.is_monitor {
@@ -303,6 +318,9 @@ impl Conn {
     }
 
     async fn login(&mut self) -> io::Result<()> {
+        if self.shared.seen.stopping.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
         if self.shared.seen.frozen.load(Ordering::Relaxed) {
             return std::future::pending().await;
         }
@@ -343,6 +361,8 @@ impl Conn {
                 return Err(io::ErrorKind::PermissionDenied.into());
             }
             seen.logins.fetch_add(1, Ordering::Relaxed);
+            seen.open.fetch_add(1, Ordering::Relaxed);
+            self.logged_in = true;
         }
         frame_with(&mut out, &mut seq, |body| AuthMoreData(&[FAST_AUTH_OK]).encode(body));
         let ok = OkPacket { status: StatusFlags::AUTOCOMMIT, ..OkPacket::default() };
@@ -486,6 +506,7 @@ impl Conn {
             }
             "err" => return self.refuse(Vec::new(), 1, 1146).await,
             "read_only" => return self.refuse(Vec::new(), 1, 1290).await,
+            "stopping" => return self.refuse(Vec::new(), 1, 1053).await.map(|_| false),
             "err_mid_result" => {
                 let two_rows = self.result(&[script, "second row"]);
                 let packets = packets(&two_rows);

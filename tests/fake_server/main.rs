@@ -27,6 +27,7 @@ mod own_commands;
 mod passwords;
 mod replicas;
 mod scripts;
+mod stopping;
 mod weir_process;
 
 use std::time::{Duration, Instant};

@@ -53,6 +53,7 @@ pub(crate) const FAILOVER: [&str; 7] = [
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
     PrimaryKilled,
+    PrimaryEnded,
     PrimaryFrozen,
     PrimaryStopped,
     PrimaryCutOff,
@@ -82,8 +83,9 @@ pub(crate) enum Fault {
 use Fault::*;
 
 /// Without those of [`SWITCHOVER`] and [`FAILOVER`].
-pub(crate) const PLAIN: [Fault; 21] = [
+pub(crate) const PLAIN: [Fault; 22] = [
     PrimaryKilled,
+    PrimaryEnded,
     PrimaryFrozen,
     PrimaryStopped,
     PrimaryCutOff,
@@ -125,6 +127,7 @@ impl Fault {
     pub(crate) fn name(self) -> String {
         let words = match self {
             PrimaryKilled => "primary: container killed",
+            PrimaryEnded => "primary: container stopped in order",
             PrimaryFrozen => "primary: container frozen",
             PrimaryStopped => "primary: mysqld stopped (SIGSTOP)",
             PrimaryCutOff => "primary: cut off from the network",
@@ -195,7 +198,7 @@ impl Fault {
         conn.disconnect().await.unwrap();
         let moved = ground.stage.primary() != before;
         let outcome = Outcome { fault: self, moved, errors: errors.len(), writes, whole };
-        eprintln!("{outcome:?}");
+        eprintln!("{outcome:?} {errors:?}");
         outcome
     }
 
@@ -231,6 +234,10 @@ impl Fault {
     async fn inject(self, ground: &mut Ground, primary: &str) {
         match self {
             PrimaryKilled => drop(docker(&["kill", primary])),
+            PrimaryEnded => {
+                let mut stop = Command::new("docker").args(["stop", primary]).spawn().unwrap();
+                std::thread::spawn(move || stop.wait());
+            }
             PrimaryFrozen => drop(docker(&["pause", primary])),
             PrimaryStopped => {
                 let pid = docker(&["inspect", "--format", "{{.State.Pid}}", primary]);
