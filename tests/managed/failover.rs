@@ -303,6 +303,8 @@ impl Half {
             root.query_first(size).await.unwrap().unwrap()
         };
         let before = written(&mut root).await;
+        // Replicas that stand still for longer than a commit waits are what no semi-sync survives.
+        root.query_drop("SET GLOBAL rpl_semi_sync_source_timeout = 600000").await.unwrap();
         half.replicas.iter().for_each(|replica| signal("-STOP", replica));
         let insert = format!(
             "INSERT INTO app.large (v) WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {}) \

@@ -25,7 +25,7 @@ const MENDED_LIMIT: Duration = Duration::from_secs(120);
 /// How long a server may take to notice that a client is gone.
 const NOTICED_LIMIT: Duration = Duration::from_secs(60);
 /// Of a processor, for a member that is to be behind.
-const SLOW: &str = "0.2";
+const SLOW: &str = "0.4";
 /// No writer's.
 const LATE_ROW: u64 = 1;
 /// No writer's either, of a transaction that is open when its server is cut off.
