@@ -223,19 +223,18 @@ impl Pools {
 
     /// Closes the idle connections to a server.
     pub fn close_idle(&self, server: ServerId) {
-        for (_, pool) in self.pools.borrow().iter().filter(|(key, _)| key.server == server) {
-            let closed = std::mem::take(&mut *pool.idle.borrow_mut()).len();
-            pool.slots.closed(closed);
-        }
+        self.close_idle_of(|key| key.server == server);
     }
 
     /// Closes the idle connections of a user whose password is not of this generation any more.
     pub fn forget_user(&self, user: &[u8], generation: Option<u64>) {
-        for (key, pool) in self.pools.borrow().iter() {
-            if key.user.as_ref() == user && Some(key.generation) != generation {
-                let closed = std::mem::take(&mut *pool.idle.borrow_mut()).len();
-                pool.slots.closed(closed);
-            }
+        self.close_idle_of(|key| key.user.as_ref() == user && Some(key.generation) != generation);
+    }
+
+    fn close_idle_of(&self, of: impl Fn(&PoolKey) -> bool) {
+        for (_, pool) in self.pools.borrow().iter().filter(|(key, _)| of(key)) {
+            let closed = std::mem::take(&mut *pool.idle.borrow_mut()).len();
+            pool.slots.closed(closed);
         }
     }
 }

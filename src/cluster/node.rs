@@ -247,7 +247,7 @@ pub(super) fn command(cluster: &Cluster, state: &State, number: u32) -> Vec<Stri
     words
 }
 
-/// Over TCP, because the temporary server of a first start has a socket only. No password: a refused
+/// Over TCP, because a first start's temporary server, if there is one, has a socket only. No password: a refused
 /// login is an answer too, for which mysqladmin ends with 0.
 pub(super) fn health_check() -> Vec<String> {
     let words =

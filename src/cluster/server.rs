@@ -17,10 +17,10 @@ const OLDEST: (u32, u32, u32) = (8, 0, 26);
 
 /// After so long a server has started what it starts by itself, seconds.
 const OWN_START_SECONDS: u64 = 5;
+const OWN_START_POLL: Duration = Duration::from_millis(50);
 /// How long a coordinator that was killed may take to end.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
 const KILL_POLL: Duration = Duration::from_millis(10);
-const OWN_START_POLL: Duration = Duration::from_millis(50);
 
 /// One server as it is.
 #[derive(Debug, Clone)]

@@ -147,7 +147,9 @@ impl Session {
 
     /// Gives up a connection that was of no use before the command was sent.
     fn leaves_stopping(&mut self, tries: &mut Tries) {
-        if let Some(lease) = self.lease.take() {
+        if let Some(mut lease) = self.lease.take() {
+            // What it said may have been right, so nothing else keeps it from being given back.
+            lease.taint();
             self.worker.stops(lease.server());
         }
         tries.unsent += 1;

@@ -506,7 +506,6 @@ impl Conn {
             }
             "err" => return self.refuse(Vec::new(), 1, 1146).await,
             "read_only" => return self.refuse(Vec::new(), 1, 1290).await,
-            "stopping" => return self.refuse(Vec::new(), 1, 1053).await.map(|_| false),
             "err_mid_result" => {
                 let two_rows = self.result(&[script, "second row"]);
                 let packets = packets(&two_rows);
@@ -541,6 +540,11 @@ impl Conn {
             "garbage" => {
                 let mut bytes = noise(99, 512);
                 bytes[3] = 0xEE;
+                bytes
+            }
+            "stopping" => {
+                let mut bytes = Vec::new();
+                frame_with(&mut bytes, &mut 1, |body| error(1053).encode(body, self.capabilities));
                 bytes
             }
             "wrong_seq" => framed_ok(7, 1, self.status()),

@@ -25,6 +25,8 @@ mod logins;
 mod mixed;
 mod own_commands;
 mod passwords;
+#[path = "../support/ports.rs"]
+mod ports;
 mod replicas;
 mod scripts;
 mod stopping;

@@ -1,11 +1,12 @@
 //! `weir serve` as a child process.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::PATIENCE;
 use crate::guard::Guard;
+use crate::ports::free_ports;
 
 /// Seconds from SIGTERM to SIGKILL when a test is over.
 const GRACE: u32 = 3;
@@ -33,7 +34,8 @@ impl Weir {
 
     /// The same with more lines of `[proxy]`, too.
     pub fn start_as(servers: &[&str], proxy: &str, sections: &str) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        // Not one that the system gives out: a server of another test could get it before Weir has it.
+        let port = free_ports(0);
         let workers = if proxy.contains("workers") { "" } else { "workers = 2" };
         let mut config = format!(
             "[proxy]\nlisten = \"127.0.0.1:{port}\"\nstate_dir = \"state\"\n{workers}\n{proxy}\n\

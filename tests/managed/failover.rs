@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 
-use crate::docker::{base_image, docker};
+use crate::docker::{base_image, docker, signal};
 use crate::figures;
 use crate::link::Cut;
 use crate::readers::Readers;
@@ -326,12 +326,6 @@ impl Drop for Half {
     fn drop(&mut self) {
         self.replicas.iter().for_each(|replica| signal("-CONT", replica));
     }
-}
-
-/// Of the server in that container.
-fn signal(signal: &str, container: &str) {
-    let pid = docker(&["inspect", "--format", "{{.State.Pid}}", container]);
-    assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
 }
 
 async fn drop_written(stage: &Stage) {

@@ -32,6 +32,12 @@ pub(crate) fn docker(arguments: &[&str]) -> String {
     text
 }
 
+/// Sends it to the server in that container: "-STOP".
+pub(crate) fn signal(signal: &str, container: &str) {
+    let pid = docker(&["inspect", "--format", "{{.State.Pid}}", container]);
+    assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+}
+
 /// How many processors' time the container may take from now on; `None`: all there are.
 pub(crate) fn processors(container: &str, cpus: Option<&str>) {
     // There is no word for all.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use mysql_async::prelude::Queryable as _;
 
 use super::ground::Ground;
-use crate::docker::docker;
+use crate::docker::{docker, signal};
 use crate::wait::{until, until_or_show};
 use crate::writers::{RECOVERY_LIMIT, WRITERS, Writers};
 
@@ -239,10 +239,7 @@ impl Fault {
                 std::thread::spawn(move || stop.wait());
             }
             PrimaryFrozen => drop(docker(&["pause", primary])),
-            PrimaryStopped => {
-                let pid = docker(&["inspect", "--format", "{{.State.Pid}}", primary]);
-                assert!(Command::new("kill").args(["-STOP", &pid]).status().unwrap().success());
-            }
+            PrimaryStopped => signal("-STOP", primary),
             PrimaryCutOff => {
                 docker(&["network", "disconnect", &ground.stage.name, primary]);
             }
