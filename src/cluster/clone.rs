@@ -174,11 +174,12 @@ pub(super) async fn empty_hands(
     // With the copy it comes up under these; the donor's settings do not come with the data.
     client.run("SET PERSIST_ONLY read_only = ON", DOING).await?;
     client.run("SET PERSIST_ONLY super_read_only = ON", DOING).await?;
-    client.run("SET GLOBAL super_read_only = ON", DOING).await?;
+    // Before the lock, which would wait for the rest of a transaction that will not come.
     if replicates {
         server::stop_replication(client, DOING).await?;
         client.run("RESET REPLICA ALL", DOING).await?;
     }
+    client.run("SET GLOBAL super_read_only = ON", DOING).await?;
     if foreign > 0 {
         tokio::time::sleep(DRAIN).await;
     }

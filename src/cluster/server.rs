@@ -183,14 +183,14 @@ pub(super) async fn stop_replication(client: &mut Client, doing: &str) -> Result
 /// died while it sent a large one, say, the coordinator would wait a minute for the rest (`SLAVE_WAIT_GROUP_DONE` in
 /// sql/rpl_replica.cc): it is killed then, and the half is undone.
 pub(super) async fn stop_applier(client: &mut Client, doing: &str) -> Result<(), ClusterError> {
-    let half = format!(
-        "SELECT t.processlist_id FROM performance_schema.replication_connection_status r \
+    // A receiver that was started again, and refused, has forgotten what it was at; the coordinator has not, and a
+    // transaction that has no more than begun is at no worker yet.
+    let half = "SELECT t.processlist_id FROM performance_schema.replication_connection_status r \
          JOIN performance_schema.replication_applier_status_by_coordinator c USING (channel_name) \
          JOIN performance_schema.threads t ON t.thread_id = c.thread_id \
          WHERE channel_name = '' AND r.service_state = 'OFF' AND (r.queueing_transaction <> '' OR \
-         (t.processlist_state LIKE '%has read all relay log%' AND EXISTS (SELECT 1 FROM {HALVES})))"
-    );
-    if let Some(coordinator) = client.value(&half, doing).await? {
+         (t.processlist_state LIKE '%has read all relay log%' AND c.processing_transaction <> ''))";
+    if let Some(coordinator) = client.value(half, doing).await? {
         tracing::debug!(node = client.node(), "it has half of a transaction, which is given up");
         kill(client, &coordinator, doing).await?;
         // Asked to stop before it has seen that, it would wait all the same.

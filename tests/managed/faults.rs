@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
-use weir::cluster::{self, ClusterError, ClusterView, Examined, Finding, Kind, Safe, Silent};
+use weir::cluster::{
+    self, Change, ClusterError, ClusterView, Examined, Finding, Kind, Safe, Silent,
+};
 use weir::config::Cluster;
 
 use crate::docker::docker;
@@ -27,6 +29,9 @@ const ASK_AGAIN: Duration = Duration::from_millis(400);
 
 /// A commit that lacks a receipt waits longer than that.
 const UNACKNOWLEDGED_FOR: Duration = Duration::from_secs(2);
+
+/// Of a statement that takes a while to be fetched, below the servers' max_allowed_packet.
+const STATEMENT_BYTES: usize = 48 << 20;
 
 /// A cluster that was right before the first fault.
 struct Stand {
@@ -324,9 +329,14 @@ async fn errant(fixture: &Stand) {
     fixture.right().await;
 }
 
-/// Last, because only a copy of the data mends it.
+/// Its receiver stops for good at the beginning of a transaction; only a copy of the data mends that, and does not wait
+/// for the rest.
 async fn purged(fixture: &Stand) {
-    fixture.run(3, &["STOP REPLICA"]).await;
+    fixture.run(1, &["CREATE TABLE app.begun (id INT AUTO_INCREMENT PRIMARY KEY)"]).await;
+    while !stopped_within(fixture, 3).await {
+        fixture.run(3, &["START REPLICA IO_THREAD"]).await;
+        fixture.right().await;
+    }
     fixture
         .run(1, &["INSERT INTO app.t VALUES (20, 'x')", "INSERT INTO app.t VALUES (21, 'x')"])
         .await;
@@ -340,10 +350,36 @@ async fn purged(fixture: &Stand) {
     let logs: Vec<(String, u64, String)> = primary.query("SHOW BINARY LOGS").await.unwrap();
     let newest = &logs.last().unwrap().0;
     primary.query_drop(format!("PURGE BINARY LOGS TO '{newest}'")).await.unwrap();
-    fixture.run(3, &["START REPLICA"]).await;
-    let finding = fixture.found(3, Kind::Purged, &["2 transactions", "1236", newest]).await;
+    fixture.run(3, &["START REPLICA IO_THREAD"]).await;
+    let finding = fixture.found(3, Kind::Purged, &["3 transactions", "1236", newest]).await;
     assert!(finding.remedy.contains("--reclone"), "{}", finding.remedy);
     assert_eq!(kinds(&fixture.repair(None).await), [Kind::Purged]);
     let lag = fixture.examine().await.lags;
-    assert_eq!((lag.len(), lag[0].behind), (1, 3), "{lag:?}");
+    assert_eq!((lag.len(), lag[0].behind), (1, 4), "{lag:?}");
+    let ((wanted, dir), name) = (fixture.cluster(), fixture.name(3));
+    cluster::change(wanted, dir, Change::Reclone, &name, &Silent).await.unwrap();
+    fixture.right().await;
+}
+
+/// Stops a replica's receiver while it fetches a transaction of which a large event comes first, its statement: whether
+/// the applier stands at the beginning of that transaction then.
+async fn stopped_within(fixture: &Stand, number: usize) -> bool {
+    let (mut client, mut replica) = (fixture.root(1).await, fixture.root(number).await);
+    client.query_drop("SET SESSION binlog_rows_query_log_events = ON").await.unwrap();
+    let insert = format!("INSERT INTO app.begun VALUES () -- {}", "x".repeat(STATEMENT_BYTES));
+    let inserted = tokio::spawn(async move { client.query_drop(insert).await });
+    let fetches = "SELECT COUNT(*) FROM performance_schema.replication_connection_status WHERE \
+                   queueing_transaction <> ''";
+    let started = Instant::now();
+    while replica.query_first::<u8, _>(fetches).await.unwrap() == Some(0) {
+        assert!(started.elapsed() < PATIENCE, "nothing came");
+    }
+    replica.query_drop("STOP REPLICA IO_THREAD").await.unwrap();
+    inserted.await.unwrap().unwrap();
+    let half = "SELECT c.processing_transaction <> '' AND t.processlist_state LIKE '%has read all relay log%' FROM \
+                performance_schema.replication_applier_status_by_coordinator c \
+                JOIN performance_schema.threads t USING (thread_id)";
+    // It has the rest of the log to read.
+    tokio::time::sleep(ASK_AGAIN).await;
+    replica.query_first::<u8, _>(half).await.unwrap() == Some(1)
 }
