@@ -96,7 +96,12 @@ async fn a_transaction_that_stays_open_is_waited_for_until_the_deadline(
 /// The Weir that serves reads from a node that was added meanwhile, and does without one that was removed.
 async fn grow_and_shrink(stage: &Stage) {
     let text = std::fs::read_to_string(stage.path("proxy.toml")).unwrap();
-    std::fs::write(stage.path("proxy.toml"), format!("{text}replicas = 3\n")).unwrap();
+    let want = |replicas: u32| {
+        let (before, after) = text.split_once("[cluster.options]").unwrap();
+        let wanted = format!("{before}replicas = {replicas}\n[cluster.options]{after}");
+        std::fs::write(stage.path("proxy.toml"), wanted).unwrap();
+    };
+    want(3);
     stage.weir(&["cluster", "up"]);
     let mut seen = std::collections::BTreeSet::new();
     let how = || format!("{}\n{}", stage.status(), stage.log());
@@ -108,7 +113,7 @@ async fn grow_and_shrink(stage: &Stage) {
         (seen.len() == 3).then_some(())
     })
     .await;
-    std::fs::write(stage.path("proxy.toml"), format!("{text}replicas = 2\n")).unwrap();
+    want(2);
     let leaves = stage.replicas().pop().unwrap();
     stage.weir(&["cluster", "remove", &leaves, "--yes"]);
     until(RECOVERY_LIMIT, "the proxy to forget the node", async || {
@@ -128,7 +133,7 @@ async fn restart_one_by_one(stage: &Stage) -> Tag {
     let newer =
         text.replace(&format!("image = {:?}", base_image()), &format!("image = {:?}", next.0));
     assert_ne!(newer, text);
-    let newer = format!("{newer}[cluster.options]\nmax_connections = 77\n");
+    let newer = format!("{newer}max_connections = 77\n");
     std::fs::write(stage.path("proxy.toml"), newer).unwrap();
     stage.weir(&["cluster", "restart", "--all"]);
     readers.finish(stage).await;

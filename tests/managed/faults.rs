@@ -42,9 +42,6 @@ struct Stand {
 impl Stand {
     async fn up(replicas: u32) -> Self {
         let mut fixture = Fixture::new("faults", replicas);
-        let quick = [("sync_binlog", "0"), ("innodb_flush_log_at_trx_commit", "2")];
-        fixture.wanted.options =
-            quick.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
         fixture.wanted.database = "app".to_owned();
         let view = fixture.up().await.unwrap();
         Self { fixture, view }

@@ -279,12 +279,13 @@ async fn troubles_are_told_in_words_and_mended_by_the_next_up() {
     drop(port);
 
     cluster::down(&fixture.wanted, fixture.state_dir(), &Silent).await.unwrap();
-    fixture.wanted.options = vec![("no_such_option".to_owned(), "1".to_owned())];
+    let unknown = vec![("no_such_option".to_owned(), "1".to_owned())];
+    let known = std::mem::replace(&mut fixture.wanted.options, unknown);
     let wrong = fixture.up().await.unwrap_err().to_string();
     assert!(wrong.contains("no_such_option"), "{wrong}");
 
     cluster::down(&fixture.wanted, fixture.state_dir(), &Silent).await.unwrap();
-    fixture.wanted.options.clear();
+    fixture.wanted.options = known;
     let view = fixture.up().await.unwrap();
     assert!(["starting", "healthy"].contains(&primary(&view).health.as_str()));
 

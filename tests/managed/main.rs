@@ -48,6 +48,8 @@ mod link;
 mod managed;
 #[path = "../support/ports.rs"]
 mod ports;
+#[path = "../support/quick.rs"]
+mod quick;
 #[path = "../support/readers.rs"]
 mod readers;
 #[path = "../support/recorder.rs"]

@@ -13,6 +13,7 @@ use weir::cluster::{self, ClusterError, ClusterView, NodeView, Silent, State, sn
 use weir::config::{Cluster, Config};
 
 use super::ports::free_ports;
+use super::quick;
 
 /// Ports that a cluster may publish nodes on, beyond the first.
 const MORE_PORTS: u16 = 9;
@@ -31,9 +32,10 @@ impl Fixture {
         // Read as an operator's file is: what it leaves out has its default.
         let text = format!(
             "[proxy]\nstate_dir = \".\"\n[cluster]\nname = \"weirtest{}{test}\"\nreplicas = {replicas}\ndatabase = \"app_data\"\n\
-             port_base = {}\nmemory_mb = 64\n",
+             port_base = {}\nmemory_mb = 64\n{}",
             std::process::id(),
             free_ports(MORE_PORTS),
+            quick::options(),
         );
         std::fs::write(&file, text).unwrap();
         let config = Config::load(&file, &|name| std::env::var(name).ok()).unwrap();

@@ -18,6 +18,7 @@ use weir::topology::Role;
 use super::autopsy::autopsy;
 use super::docker::base_image;
 use super::ports::free_ports;
+use super::quick;
 use super::wait::{until, until_or_show};
 
 /// How long a cluster may take to be whole again, the old primary included.
@@ -48,7 +49,7 @@ impl Stage {
         stage
     }
 
-    /// Nothing is made yet, and nothing serves. `settings` go on where `[cluster]` ends.
+    /// Nothing is made yet, and nothing serves. `settings` go on where `[cluster]` ends; the servers' options are last.
     pub(crate) fn configured(test: &str, settings: &str) -> Self {
         let pid = std::process::id();
         let name = format!("weirtest{pid}{test}");
@@ -61,7 +62,8 @@ impl Stage {
         };
         let text = format!(
             "[proxy]\nlisten = \"127.0.0.1:{port}\"\nstate_dir = \"state\"\n\
-             [cluster]\nname = \"{name}\"\n{image}port_base = {base}\nmemory_mb = 64\n{settings}"
+             [cluster]\nname = \"{name}\"\n{image}port_base = {base}\nmemory_mb = 64\n{settings}{}",
+            quick::options()
         );
         Self::with_file(name, port, &text)
     }
