@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use self::clients::{Clients, OwnMove};
@@ -30,7 +31,6 @@ use crate::session::Door;
 use crate::session::worker::{Registry, Shared, Worker};
 use crate::sql::{Classifier, ParserThread};
 use crate::topology::{ServerId, Topology};
-use crate::wire::LoginKey;
 
 /// How long running commands may go on after a signal.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -81,7 +81,7 @@ pub fn run(mut config: Config, again: ReadAgain) -> anyhow::Result<()> {
         tls: acceptor(&config)?,
         topology: Arc::clone(&topology),
         credentials: Credentials::new(CredentialLimits::default()),
-        login_key: LoginKey::generate().context("no RSA key for logins")?,
+        login_keys: OnceCell::new(),
         registry: Registry::default(),
         door: Arc::clone(&door),
         lacking: Arc::default(),

@@ -105,13 +105,20 @@ impl Session {
     async fn ask_password(&mut self, seq: &mut u8) -> Result<Option<Secret>, Closed> {
         let mut sent = Zeroizing::new(self.login_packet(seq).await?);
         if !self.client.socket().is_tls() {
+            let shared = std::sync::Arc::clone(&self.worker.shared);
+            let key = match shared.login_key().await {
+                Ok(key) => key,
+                Err(error) => {
+                    tracing::error!(%error, "no password can be taken without TLS");
+                    return Ok(None);
+                }
+            };
             if *sent == [REQUEST_PUBLIC_KEY] {
-                let shared = std::sync::Arc::clone(&self.worker.shared);
-                let key = shared.login_key.public_pem();
-                self.send_login(seq, |body| AuthMoreData(key).encode(body)).await?;
+                let pem = key.public_pem();
+                self.send_login(seq, |body| AuthMoreData(pem).encode(body)).await?;
                 sent = Zeroizing::new(self.login_packet(seq).await?);
             }
-            match self.worker.shared.login_key.decrypt(&sent, &self.salt) {
+            match key.decrypt(&sent, &self.salt) {
                 Ok(password) => sent = Zeroizing::new(password),
                 Err(error) => {
                     tracing::debug!(%error, "a password could not be decrypted");

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OnceCell};
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 
@@ -22,7 +22,7 @@ use crate::net::buffer::BufferPool;
 use crate::session::complaints::Complaints;
 use crate::sql::Classifier;
 use crate::topology::{ServerId, Suspects, Topology};
-use crate::wire::scramble::LoginKey;
+use crate::wire::scramble::{LoginKey, RsaError};
 
 /// How long a schema that a user could use is taken as usable at login.
 const SCHEMA_TRUSTED: Duration = Duration::from_secs(60);
@@ -35,8 +35,8 @@ pub struct Shared {
     pub config: Arc<Config>,
     pub topology: Arc<ArcSwap<Topology>>,
     pub credentials: Credentials,
-    /// For passwords sent over connections without TLS.
-    pub login_key: LoginKey,
+    /// See [`Shared::login_key`].
+    pub login_keys: OnceCell<LoginKey>,
     pub tls: Option<TlsAcceptor>,
     pub registry: Registry,
     pub door: Arc<crate::session::Door>,
@@ -48,6 +48,19 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// For passwords sent over connections without TLS. The first who asks has it made, which takes some tenths of a
+    /// second: Weir starts without, and where every client has TLS it is never needed.
+    ///
+    /// # Errors
+    /// [`RsaError::Generate`]
+    pub async fn login_key(&self) -> Result<&LoginKey, RsaError> {
+        let make = || async {
+            let made = tokio::task::spawn_blocking(LoginKey::generate).await;
+            made.unwrap_or(Err(RsaError::Generate))
+        };
+        self.login_keys.get_or_try_init(make).await
+    }
+
     /// What one packet of a client may have, bytes: no more than the primary takes would be of use.
     pub fn packet_limit(&self) -> usize {
         let own = self.config.proxy.max_packet_bytes;

@@ -153,9 +153,9 @@ async fn fill(fixture: &Fixture) {
 }
 
 /// Clients that change definitions all the time, and write to the same tables in transactions that stay open for a
-/// moment; whatever one of them is refused is an error. Transactions begin again after a deadlock, which the read lock
-/// of a dump may cost them when an ALTER TABLE begins in the very moment (`cluster::dump::donor` says how): they are
-/// counted.
+/// moment; whatever one of them is refused is an error. But the read lock of a dump may cost a deadlock when an ALTER TABLE
+/// begins in the very moment (`cluster::dump::donor` says how), to a transaction or to the ALTER TABLE, whichever waits
+/// last: these are counted, and begin again.
 struct Definers {
     stop: Arc<AtomicBool>,
     rounds: Arc<AtomicU32>,
@@ -194,8 +194,9 @@ impl Definers {
             let (whole, dead) = (Arc::clone(&rounds), Arc::clone(&deadlocks));
             tasks.push(tokio::spawn(async move {
                 while !stopped.load(Ordering::Relaxed) {
-                    let counted = if round(&mut conn, statements).await { &whole } else { &dead };
-                    counted.fetch_add(1, Ordering::Relaxed);
+                    if round(&mut conn, statements, &dead).await {
+                        whole.fetch_add(1, Ordering::Relaxed);
+                    }
                 }
             }));
         }
@@ -212,17 +213,17 @@ impl Definers {
     }
 }
 
-/// Whether all of it was carried out; a transaction may end by a deadlock instead.
-async fn round(conn: &mut Conn, statements: &[&str]) -> bool {
+/// Whether all of it was carried out: a transaction may end by a deadlock instead, another statement is given again.
+async fn round(conn: &mut Conn, statements: &[&str], deadlocks: &AtomicU32) -> bool {
     for statement in statements {
-        match conn.query_drop(*statement).await {
-            Ok(()) => {}
-            Err(mysql_async::Error::Server(error))
-                if error.code == DEADLOCK && statements[0] == "BEGIN" =>
-            {
+        while let Err(error) = conn.query_drop(*statement).await {
+            let is_deadlock =
+                matches!(&error, mysql_async::Error::Server(error) if error.code == DEADLOCK);
+            assert!(is_deadlock, "{statement}: {error}");
+            deadlocks.fetch_add(1, Ordering::Relaxed);
+            if statements[0] == "BEGIN" {
                 return false;
             }
-            Err(error) => panic!("{statement}: {error}"),
         }
     }
     true

@@ -32,8 +32,9 @@ const BACKUP_LOCK: &str = "LOCK INSTANCE FOR BACKUP";
 /// The backup lock, and writes wait. A statement that changes definitions takes what the read lock excludes, then what
 /// the backup lock excludes: who has the second must not wait for the first. So the backup lock only waits, while
 /// nothing but definitions waits for it, for a moment without such a statement. It is all one text, since the next
-/// one would begin in the time of a round trip; and an ALTER TABLE that waits for a client's transaction, while the
-/// read lock waits for the ALTER TABLE, costs that client a deadlock.
+/// one would begin in the time of a round trip. One that begins all the same in between costs a client a deadlock when
+/// it is an ALTER TABLE that waits for a transaction, which waits for the read lock, which waits for the ALTER TABLE: of
+/// the three MySQL refuses the one that waited last.
 const BACKUP_AND_READ_LOCK: &str = "LOCK INSTANCE FOR BACKUP;UNLOCK INSTANCE;FLUSH TABLES WITH READ LOCK;\
                                     LOCK INSTANCE FOR BACKUP";
 const DOING: &str = "reading it as of one moment";
