@@ -5,7 +5,7 @@ use mysql_async::prelude::Queryable as _;
 
 use crate::support::client::{self, connect};
 use crate::support::cluster::TESTER;
-use crate::support::{TestCluster, Weir, direct};
+use crate::support::{TestCluster, Weir, direct, until};
 
 #[tokio::test]
 async fn reads_land_on_the_replicas_and_writes_on_the_primary() {
@@ -300,6 +300,8 @@ async fn a_view_that_writes_ends_on_the_primary() {
         assert_eq!(runs[0], turn, "{runs:?}");
         assert!(direct() || runs[1] + runs[2] == 1, "one replica is asked, once: {runs:?}");
     }
+    // Until then the session's own write keeps its reads there.
+    leaves_the_primary(cluster, &mut conn, "written_by_a_view").await;
     let prepared = conn.prep("SELECT w AS prepared_that_writes FROM writes").await.unwrap();
     for turn in 1..=3 {
         let answer: Option<u32> = conn.exec_first(&prepared, ()).await.unwrap();
@@ -404,11 +406,21 @@ async fn a_prepared_commit_ends_the_transaction() {
     }
     assert_eq!(cluster.runs("before_prepared_end").await, [3, 0, 0]);
     cluster.settle().await;
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-    client::table(&mut conn, "SELECT v AS long_after_prepared_end FROM t").await;
-    if !direct() {
-        assert_eq!(cluster.runs("long_after_prepared_end").await[0], 0);
+    leaves_the_primary(cluster, &mut conn, "long_after_prepared_end").await;
+}
+
+/// Waits until the session reads from a replica: one that is in a transaction never does.
+async fn leaves_the_primary(cluster: &TestCluster, conn: &mut Conn, marker: &str) {
+    if direct() {
+        return;
     }
+    let on_primary = async || cluster.runs_of(&[0], marker).await[0];
+    until("a read on a replica", async || {
+        let before = on_primary().await;
+        client::table(conn, &format!("SELECT v AS {marker} FROM t")).await;
+        on_primary().await == before
+    })
+    .await;
 }
 
 /// Row 135: a deadlock ends the transaction of its victim, whatever no statement said.
@@ -438,11 +450,7 @@ async fn a_deadlock_ends_the_transaction() {
     client::run(&mut victim, "ROLLBACK").await;
     assert_eq!(client::text(&mut heavy, "SELECT SUM(v) FROM t FOR SHARE").await, "3");
     cluster.settle().await;
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-    client::table(&mut victim, "SELECT v AS after_a_deadlock FROM t").await;
-    if !direct() {
-        assert_eq!(cluster.runs("after_a_deadlock").await[0], 0);
-    }
+    leaves_the_primary(cluster, &mut victim, "after_a_deadlock").await;
 }
 
 /// Row 136: a lock that did not come ends the statement and not the transaction.
