@@ -81,7 +81,7 @@ pub fn run(mut config: Config, again: ReadAgain) -> anyhow::Result<()> {
         tls: acceptor(&config)?,
         topology: Arc::clone(&topology),
         credentials: Credentials::new(CredentialLimits::default()),
-        login_keys: OnceCell::new(),
+        login_key: OnceCell::new(),
         registry: Registry::default(),
         door: Arc::clone(&door),
         lacking: Arc::default(),

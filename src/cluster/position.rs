@@ -123,6 +123,11 @@ pub(super) async fn followed(client: &mut Client) -> Result<Option<Followed>, Cl
     }))
 }
 
+/// Workers that are within a transaction and wait for the rest of it.
+const HALVES: &str = "performance_schema.replication_applier_status_by_worker w \
+    JOIN performance_schema.threads h ON h.thread_id = w.thread_id WHERE w.channel_name = '' AND \
+    w.applying_transaction <> '' AND h.processlist_state LIKE 'Waiting for an event from Coordinator%'";
+
 /// Waits until a server has executed all of its relay log, which nothing is added to any more; whether it has
 /// when `limit` is over. Without GTIDs the threads are asked: the coordinator has read the log to its
 /// end, and no worker is at anything.
@@ -132,9 +137,8 @@ pub(super) async fn drain(client: &mut Client, limit: Duration) -> Result<bool, 
     let workers = format!(
         "SELECT COUNT(*) - IF((SELECT service_state FROM \
          performance_schema.replication_connection_status WHERE channel_name = '') = 'OFF', \
-         (SELECT COUNT(*) FROM {}), 0) FROM performance_schema.replication_applier_status_by_worker \
-         WHERE channel_name = '' AND applying_transaction <> ''",
-        server::HALVES
+         (SELECT COUNT(*) FROM {HALVES}), 0) FROM performance_schema.replication_applier_status_by_worker \
+         WHERE channel_name = '' AND applying_transaction <> ''"
     );
     let started = Instant::now();
     server::own_start(client).await?;

@@ -204,11 +204,6 @@ pub(super) async fn stop_applier(client: &mut Client, doing: &str) -> Result<(),
     client.run("STOP REPLICA SQL_THREAD", doing).await
 }
 
-/// Workers that are within a transaction and wait for the rest of it.
-pub(super) const HALVES: &str = "performance_schema.replication_applier_status_by_worker w \
-    JOIN performance_schema.threads h ON h.thread_id = w.thread_id WHERE w.channel_name = '' AND \
-    w.applying_transaction <> '' AND h.processlist_state LIKE 'Waiting for an event from Coordinator%'";
-
 /// Ends a connection; one that has ended in between is ended.
 pub(super) async fn kill(client: &mut Client, id: &str, doing: &str) -> Result<(), ClusterError> {
     match client.run(&format!("KILL {id}"), doing).await {

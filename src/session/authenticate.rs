@@ -2,6 +2,7 @@
 //!
 //! Source: protocol pages "Authentication Phase", "Caching SHA-2 pluggable authentication" of the manual.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
@@ -105,7 +106,7 @@ impl Session {
     async fn ask_password(&mut self, seq: &mut u8) -> Result<Option<Secret>, Closed> {
         let mut sent = Zeroizing::new(self.login_packet(seq).await?);
         if !self.client.socket().is_tls() {
-            let shared = std::sync::Arc::clone(&self.worker.shared);
+            let shared = Arc::clone(&self.worker.shared);
             let key = match shared.login_key().await {
                 Ok(key) => key,
                 Err(error) => {

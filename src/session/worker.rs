@@ -36,7 +36,7 @@ pub struct Shared {
     pub topology: Arc<ArcSwap<Topology>>,
     pub credentials: Credentials,
     /// See [`Shared::login_key`].
-    pub login_keys: OnceCell<LoginKey>,
+    pub login_key: OnceCell<LoginKey>,
     pub tls: Option<TlsAcceptor>,
     pub registry: Registry,
     pub door: Arc<crate::session::Door>,
@@ -53,12 +53,20 @@ impl Shared {
     ///
     /// # Errors
     /// [`RsaError::Generate`]
-    pub async fn login_key(&self) -> Result<&LoginKey, RsaError> {
-        let make = || async {
-            let made = tokio::task::spawn_blocking(LoginKey::generate).await;
-            made.unwrap_or(Err(RsaError::Generate))
-        };
-        self.login_keys.get_or_try_init(make).await
+    pub async fn login_key(self: &Arc<Self>) -> Result<&LoginKey, RsaError> {
+        if self.login_key.get().is_none() {
+            let shared = Arc::clone(self);
+            let made = tokio::spawn(async move {
+                let make = || async {
+                    let made = tokio::task::spawn_blocking(LoginKey::generate).await;
+                    made.unwrap_or(Err(RsaError::Generate))
+                };
+                shared.login_key.get_or_try_init(make).await.map(|_key| ())
+            });
+            // A task of its own: a client whose time is over meanwhile does not make the next one begin anew.
+            made.await.unwrap_or(Err(RsaError::Generate))?;
+        }
+        self.login_key.get().ok_or(RsaError::Generate)
     }
 
     /// What one packet of a client may have, bytes: no more than the primary takes would be of use.

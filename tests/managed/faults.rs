@@ -330,7 +330,9 @@ async fn errant(fixture: &Stand) {
 /// for the rest.
 async fn purged(fixture: &Stand) {
     fixture.run(1, &["CREATE TABLE app.begun (id INT AUTO_INCREMENT PRIMARY KEY)"]).await;
+    let started = Instant::now();
     while !stopped_within(fixture, 3).await {
+        assert!(started.elapsed() < PATIENCE, "never within a transaction");
         fixture.run(3, &["START REPLICA IO_THREAD"]).await;
         fixture.right().await;
     }

@@ -12,6 +12,7 @@ use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use super::client::{self, Login};
 use super::docker::docker;
 use super::guard::Guard;
+use super::quick;
 use super::{PATIENCE, free_ports, until, wait};
 
 /// The account that tests use; it may do everything but what only root may.
@@ -33,12 +34,9 @@ const ACCOUNTS: [&str; 8] = [
     "GRANT SELECT ON limited_only.* TO limited@'%'",
 ];
 
-/// What the tests ask of mysqld beyond the defaults: 20 MiB blobs, LOAD DATA LOCAL, statements that a
-/// debug build and two busy cores may hold up for long, and no disk flush for each commit (a killed
-/// container loses nothing by that, only a power cut would).
-const OPTIONS: [&str; 7] = [
-    "sync_binlog = \"0\"",
-    "innodb_flush_log_at_trx_commit = \"2\"",
+/// What the tests ask of mysqld beyond the defaults and [`quick::options`]: 20 MiB blobs, LOAD DATA LOCAL, statements
+/// that a debug build and two busy cores may hold up for long.
+const OPTIONS: [&str; 5] = [
     "max_allowed_packet = \"64M\"",
     "local_infile = \"ON\"",
     "max_connections = \"1000\"",
@@ -166,9 +164,10 @@ impl TestCluster {
         let text = format!(
             "[proxy]\nlisten = \"127.0.0.1:{}\"\nstate_dir = \"{}\"\n[monitor]\ninterval_ms = 100\n\
              [cluster]\nname = \"{name}\"\nport_base = {ports}\napplication_password = \"app-secret\"\n\
-             [cluster.options]\n{}\n",
+             {}{}\n",
             ports + 3,
             state_dir.display(),
+            quick::options(),
             OPTIONS.join("\n"),
         );
         std::fs::write(&config, text).unwrap();

@@ -16,6 +16,7 @@ pub mod drivers;
 pub mod guard;
 pub mod ports;
 pub mod proxy;
+pub mod quick;
 pub mod raw;
 pub mod wait;
 
