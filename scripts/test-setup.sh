@@ -23,6 +23,19 @@ engine_and_image() {
     mysql_clients
 }
 
+debian_python_and_node() {
+    local missing=()
+    command -v node >/dev/null && command -v npm >/dev/null || missing+=(nodejs npm)
+    command -v etcd >/dev/null || missing+=(etcd-server)
+    command -v sysbench >/dev/null || missing+=(sysbench)
+    [[ -e /usr/lib/$(uname -m)-linux-gnu/faketime/libfaketimeMT.so.1 ]] || missing+=(libfaketime)
+    docker compose version >/dev/null 2>&1 || command -v docker-compose >/dev/null || missing+=(docker-compose)
+    python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
+    ((${#missing[@]} == 0)) || apt_install "the tests' drivers, load, etcd and Compose" "${missing[@]}"
+    python_tools
+    node_tools
+}
+
 python_tools() {
     local what="$(python3 --version) ${PYTHON_PACKAGES[*]}"
     done_with python.stamp "$what" && return 0
@@ -92,21 +105,11 @@ finish_jobs() {
 cd "$ROOT_DIR"
 mkdir -p "$TOOLS" "$LOG_DIR"
 command -v cargo >/dev/null || die "cargo is not installed; see https://rustup.rs"
-# What Debian has to give comes first, in one go: apt works for one at a time.
-missing=()
-command -v gcc >/dev/null || missing+=(gcc libc6-dev)
-command -v node >/dev/null && command -v npm >/dev/null || missing+=(nodejs npm)
-command -v etcd >/dev/null || missing+=(etcd-server)
-command -v sysbench >/dev/null || missing+=(sysbench)
-[[ -e /usr/lib/$(uname -m)-linux-gnu/faketime/libfaketimeMT.so.1 ]] || missing+=(libfaketime)
-docker compose version >/dev/null 2>&1 || command -v docker-compose >/dev/null || missing+=(docker-compose)
-python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
-((${#missing[@]} == 0)) || apt_install "the tests' compilers, drivers, load, etcd and Compose" "${missing[@]}"
+command -v gcc >/dev/null || apt_install "a linker and a C compiler" gcc libc6-dev
 
 JOBS=()
 job engine engine_and_image
-job python python_tools
-job node node_tools
+job tools debian_python_and_node
 if [[ "${1-}" == --compile ]]; then
     say "compiling Weir and its tests"
     cargo test --no-run --locked || { finish_jobs || true; die "the tests do not compile"; }

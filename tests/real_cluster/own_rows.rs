@@ -16,6 +16,9 @@ use crate::support::{TestCluster, Weir, direct};
 
 const CLIENTS: u64 = 64;
 const DATABASE: &str = "own_rows";
+/// So many steps, or thereabouts, a client makes as fast as it can; then it rests for half of this, or thereabouts.
+const BURST: u64 = 12;
+const MOST_REST_MS: u64 = 3000;
 
 /// One client: who it is, what it has written, and its own source of chance.
 struct Client {
@@ -96,6 +99,10 @@ async fn client(address: &str, id: u64, end: Instant, done: Arc<AtomicU64>) {
                 one.numbered().await;
             }
             _ => tokio::time::sleep(Duration::from_millis(one.chance(50))).await,
+        }
+        // As people at their desks: meanwhile others have the server connection.
+        if one.chance(BURST) == 0 {
+            tokio::time::sleep(Duration::from_millis(one.chance(MOST_REST_MS))).await;
         }
         one.done.fetch_add(1, Ordering::Relaxed);
     }
