@@ -80,8 +80,8 @@ pub struct Topology {
     pub servers: Vec<ServerState>,
     /// Grows by one with every change of role or health.
     pub epoch: u64,
-    /// There was a primary at some time: it is worth a while to wait for the next.
-    pub had_primary: bool,
+    /// It is worth a while to wait for a primary: there was one at some time, or Weir itself sees that there is one.
+    pub awaits_primary: bool,
 }
 
 impl Topology {

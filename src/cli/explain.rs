@@ -124,7 +124,7 @@ fn imagined_topology() -> Topology {
         moves: None,
         open: false,
     });
-    Topology { servers: servers.into(), epoch: 1, had_primary: true }
+    Topology { servers: servers.into(), epoch: 1, awaits_primary: true }
 }
 
 #[cfg(test)]

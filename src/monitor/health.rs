@@ -200,7 +200,9 @@ impl Board {
         }
         let differs = !same(&servers, &self.shown.servers);
         let epoch = self.shown.epoch + u64::from(!changes.is_empty());
-        self.shown = Topology { servers, epoch, had_primary: self.sampled.is_some() };
+        // A Weir that was started while the role of its own cluster moved has to make a primary itself.
+        let awaits_primary = self.sampled.is_some() || self.rules.own_for.is_some();
+        self.shown = Topology { servers, epoch, awaits_primary };
         Verdict { topology: self.shown.clone(), changes, differs }
     }
 

@@ -68,7 +68,7 @@ pub(crate) fn weighing(mut server: ServerState, weight: u32) -> ServerState {
 }
 
 pub(crate) fn topology<const N: usize>(servers: [ServerState; N]) -> Topology {
-    Topology { servers: servers.into(), epoch: 1, had_primary: true }
+    Topology { servers: servers.into(), epoch: 1, awaits_primary: true }
 }
 
 /// A statement of that kind and nothing more.

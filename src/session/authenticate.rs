@@ -174,8 +174,8 @@ impl Session {
             if let Some(known) = known.filter(|known| known.password == password) {
                 return Ok((password, known.generation));
             }
-            let had_primary = self.worker.shared.topology.load().had_primary;
-            if !had_primary || !self.hold(&mut since).await {
+            let awaits_primary = self.worker.shared.topology.load().awaits_primary;
+            if !awaits_primary || !self.hold(&mut since).await {
                 return Err(codes::UNKNOWN_ERROR.packet(unasked));
             }
         }

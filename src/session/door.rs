@@ -165,13 +165,13 @@ impl Session {
         true
     }
 
-    /// Whether the statement may be kept until there is a primary again: there was one.
+    /// Whether the statement may be kept until there is a primary.
     fn lacks_primary(&self, plan: &Plan, choice: &Choice) -> bool {
         let wants =
             matches!(plan.target, Target::NoPrimary(_) | Target::Primary | Target::Replicas);
         matches!(choice, Choice::Nowhere(_))
             && wants
-            && self.worker.shared.topology.load().had_primary
+            && self.worker.shared.topology.load().awaits_primary
     }
 
     /// Whether nothing was sent and the primary may be back, or be another one, in a moment.
@@ -179,7 +179,7 @@ impl Session {
         let unreachable = matches!(error, LeaseError::Connect(error) if error.may_pass());
         let topology = self.worker.shared.topology.load();
         let is_primary = topology.primary().is_none_or(|primary| primary.id == id);
-        unreachable && is_primary && topology.had_primary
+        unreachable && is_primary && topology.awaits_primary
     }
 
     /// Whether the server's word that it is read-only may be answered by waiting: nothing was done, and

@@ -7,7 +7,11 @@ const A: ServerId = ServerId(0);
 const B: ServerId = ServerId(1);
 
 fn board(names: &str) -> Board {
-    let own_for = Some(secs(5));
+    board_of(names, Some(secs(5)))
+}
+
+/// `own_for`: as in [`Rules`].
+fn board_of(names: &str, own_for: Option<Duration>) -> Board {
     let rules = Rules { failures: 2, max_lag: secs(10), fresh: secs(3), own_for };
     Board::new(names.chars().map(config).collect(), rules)
 }
@@ -221,6 +225,20 @@ fn far_behind_at_the_start() {
     let level = with_channel(following('b', 'a', "1-900"), |c| c.seconds_behind = Some(3600));
     board.observe(B, secs(1), Ok(level));
     assert_eq!(words(&mut board, B), "usable");
+}
+
+#[test]
+fn a_primary_is_awaited_where_there_was_one_or_weir_makes_it() {
+    for own_for in [Some(secs(5)), None] {
+        let mut board = board_of("a", own_for);
+        board.observe(A, secs(1), Err(refused()));
+        assert_eq!(board.judge().topology.awaits_primary, own_for.is_some());
+        board.observe(A, secs(2), Ok(writable('a', "1-9")));
+        assert!(board.judge().topology.awaits_primary);
+        board.observe(A, secs(3), Err(refused()));
+        let topology = board.judge().topology;
+        assert!(topology.primary().is_none() && topology.awaits_primary);
+    }
 }
 
 #[test]
