@@ -60,6 +60,10 @@ pub fn run(mut config: Config, again: ReadAgain) -> anyhow::Result<()> {
         .context("no runtime for the control plane")?;
     control.block_on(find_servers(&mut config))?;
     raise_file_limit(config.proxy.max_connections);
+    // Who comes before the servers are known waits in the backlog: a server that is silent takes seconds.
+    let listener = bind(config.proxy.listen).with_context(|| {
+        format!("cannot listen on {}; is another Weir running?", config.proxy.listen)
+    })?;
     let config = Arc::new(config);
     let topology = Arc::new(ArcSwap::from_pointee(Topology::default()));
     let cancel = CancellationToken::new();
@@ -89,9 +93,6 @@ pub fn run(mut config: Config, again: ReadAgain) -> anyhow::Result<()> {
         started: Instant::now(),
         config: Arc::clone(&config),
     });
-    let listener = bind(config.proxy.listen).with_context(|| {
-        format!("cannot listen on {}; is another Weir running?", config.proxy.listen)
-    })?;
     let workers = start_workers(&config, &shared)?;
     let task = start_control(&control, &shared, &monitor, again, &cancel)?;
     let stop = Arc::new(AtomicBool::new(false));
