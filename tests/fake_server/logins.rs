@@ -2,9 +2,26 @@
 
 use std::time::Duration;
 
+use tokio::net::{TcpListener, TcpStream};
+
 use crate::client::{Client, MODERN, Outcome};
 use crate::fake::Fake;
 use crate::weir_process::Weir;
+
+/// One server is silent for as long as a probe may take.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_before_the_servers_are_known_is_not_refused() {
+    let primary = Fake::primary().await;
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let weir = Weir::launch(&[&primary.address, &address], "", "timeout_ms = 60000");
+    let (probe, _) = silent.accept().await.unwrap();
+    let early = TcpStream::connect(&weir.address).await.expect("Weir listens while it asks");
+    drop((probe, silent));
+    let mut client = Client::login(&weir.address).await;
+    assert_eq!(client.query("SELECT 'in'").await, Outcome::row("in"));
+    drop(early);
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_login_waits_for_the_primary_to_come_back() {

@@ -16,6 +16,8 @@
 mod client;
 mod fake;
 mod foreign;
+#[path = "../support/greeting.rs"]
+mod greeting;
 #[path = "../support/guard.rs"]
 #[expect(dead_code, reason = "only one of its two uses is needed here")]
 mod guard;

@@ -1,10 +1,10 @@
 //! `weir serve` as a child process.
 
-use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::PATIENCE;
+use crate::greeting::greets;
 use crate::guard::Guard;
 use crate::ports::free_ports;
 
@@ -34,6 +34,13 @@ impl Weir {
 
     /// The same with more lines of `[proxy]`, too.
     pub fn start_as(servers: &[&str], proxy: &str, sections: &str) -> Self {
+        let weir = Self::launch(servers, proxy, sections);
+        weir.await_greeting();
+        weir
+    }
+
+    /// The same, when it may not serve yet.
+    pub fn launch(servers: &[&str], proxy: &str, sections: &str) -> Self {
         // Not one that the system gives out: a server of another test could get it before Weir has it.
         let port = free_ports(0);
         let workers = if proxy.contains("workers") { "" } else { "workers = 2" };
@@ -55,14 +62,16 @@ impl Weir {
         );
         let (guard, pid) = Guard::run(&program, &log, GRACE);
         let address = format!("127.0.0.1:{port}");
-        let weir = Self { address, pid, log, _guard: guard, _directory: directory };
+        Self { address, pid, log, _guard: guard, _directory: directory }
+    }
+
+    fn await_greeting(&self) {
         let start = Instant::now();
-        while TcpStream::connect(&weir.address).is_err() {
+        while !greets(&self.address) {
             let late = start.elapsed() > PATIENCE;
-            assert!(!late && weir.alive(), "weir serve does not accept:\n{}", weir.log());
+            assert!(!late && self.alive(), "weir serve does not greet:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
-        weir
     }
 
     /// Whether the process runs: not gone, and not dead and waiting to be reaped.

@@ -13,6 +13,7 @@ pub mod cluster;
 #[expect(dead_code, reason = "where the engine listens is asked by other tests")]
 pub mod docker;
 pub mod drivers;
+mod greeting;
 pub mod guard;
 pub mod ports;
 pub mod proxy;

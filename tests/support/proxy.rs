@@ -1,15 +1,15 @@
 //! Weir as a child process.
 
 use std::io::Read as _;
-use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::cluster::TestCluster;
+use super::greeting::greets;
 use super::guard::Guard;
 use super::{direct, free_ports};
 
-/// How long `weir serve` may take to accept.
+/// How long `weir serve` may take to listen.
 const START: Duration = Duration::from_secs(20);
 /// Seconds from SIGTERM to SIGKILL when a test is over.
 const GRACE: u32 = 5;
@@ -62,9 +62,9 @@ impl Weir {
             _directory: directory,
         };
         let start = Instant::now();
-        while TcpStream::connect(&weir.address).is_err() {
+        while !greets(&weir.address) {
             let late = start.elapsed() > START;
-            assert!(!late && weir.alive(), "weir serve does not accept:\n{}", weir.log());
+            assert!(!late && weir.alive(), "weir serve does not greet:\n{}", weir.log());
             std::thread::sleep(Duration::from_millis(50));
         }
         weir
