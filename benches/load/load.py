@@ -21,6 +21,8 @@ from client import Client
 HERE = Path(__file__).resolve().parent
 TICKS = os.sysconf("SC_CLK_TCK")
 REPLICAS = "haproxy-replicas"
+# These stand for where reads go, and are asked for nothing but point selects.
+READERS = (REPLICAS, "weir-primary")
 TABLES, ROWS, THREADS = 4, 20_000, 16
 # In a run: each leaves a local port in TIME_WAIT for a minute, and there are 28,000 towards one server.
 CONNECTIONS = 2_500
@@ -122,7 +124,7 @@ class Bench:
 
     def connect(self):
         run = lambda t: self.rate(t, str(HERE / "connect.lua"), f"--events={CONNECTIONS}")
-        self.report(f"Connect, one select, quit; {THREADS} at once", "connections/s", self.in_turn("connect", run, [REPLICAS]))
+        self.report(f"Connect, one select, quit; {THREADS} at once", "connections/s", self.in_turn("connect", run, READERS))
 
     def big_one(self, target):
         client = self.client(target)
@@ -140,7 +142,7 @@ class Bench:
         return {"rate": mb / seconds, "cpu_us": used, "grown_kb": grown}
 
     def big(self):
-        got = self.in_turn("big", self.big_one, [REPLICAS])
+        got = self.in_turn("big", self.big_one, READERS)
         self.report(f"One result of {BIG_ROWS * BIG_ROW_BYTES / 1e6:.0f} MB (CPU per MB)", "MB/s", got)
         for name in ("haproxy", "weir"):
             print(f"{name}: resident memory grew by at most {max(r['grown_kb'] for r in got[name])} KB")
@@ -156,7 +158,7 @@ class Bench:
         print(f"\n{self.args.clients} idle clients\n\n| target | KB each after login | after a query each "
               "| server connections |\n|---|---:|---:|---:|")
         for target in self.targets:
-            if not target.pid or target.name == REPLICAS:
+            if not target.pid or target.name in READERS:
                 continue
             # What earlier runs left in the pools is to be closed first.
             lowest, since = self.connected(), time.monotonic()
