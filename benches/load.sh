@@ -1,7 +1,8 @@
 #!/bin/bash
 # The load run: a cluster of its own, and in front of it HAProxy (TCP mode: one port to the primary, one to both
-# replicas, as Weir spreads reads), Weir, and a Weir that knows the primary alone; measured in turn in every round.
-# Prints a table; every run is a line of target/bench/load.jsonl.
+# replicas, as Weir spreads reads), Weir as it is by default, with TLS to the servers, and a Weir that does what HAProxy's
+# first port does: the primary alone, no TLS. Measured in turn in every round; prints a table, and every run is a line of
+# target/bench/load.jsonl.
 #
 #   ROUNDS=3 SECONDS_EACH=6 CLIENTS=5000 benches/load.sh [point] [prepared] [connect] [big] [idle]
 set -euo pipefail
@@ -11,7 +12,7 @@ cd "$ROOT_DIR"
 dir=$ROOT_DIR/target/bench
 weir=$ROOT_DIR/target/release/weir
 config=$dir/proxy.toml
-weir_port=6133 haproxy_port=6134 replicas_port=6135 weir_primary_port=6136
+weir_port=6133 haproxy_port=6134 replicas_port=6135 weir_plain_port=6136
 mkdir -p "$dir"
 "$ROOT_DIR/scripts/engine.sh"
 "$ROOT_DIR/scripts/image.sh"
@@ -67,14 +68,14 @@ haproxy_pid=$!
 WEIR_LOG=warn "$weir" serve --config "$config" >"$dir/weir.log" 2>&1 &
 pids+=($!)
 weir_pid=$!
-# All reads on one server, as HAProxy's first port has them.
 WEIR_BENCH_MONITOR=$(python3 -c 'import json,sys; print(json.load(open(sys.argv[1]))["monitor_password"])' "$dir/state/cluster-weirbench.json")
 export WEIR_BENCH_MONITOR
-mkdir -p "$dir/primary"
-cat >"$dir/primary/proxy.toml" <<END
+mkdir -p "$dir/plain"
+cat >"$dir/plain/proxy.toml" <<END
 [proxy]
-listen = "127.0.0.1:$weir_primary_port"
+listen = "127.0.0.1:$weir_plain_port"
 state_dir = "state"
+server_tls = "off"
 [monitor]
 user = "weir_monitor"
 password_env = "WEIR_BENCH_MONITOR"
@@ -82,9 +83,9 @@ password_env = "WEIR_BENCH_MONITOR"
 name = "primary"
 address = "$primary"
 END
-WEIR_LOG=warn "$weir" serve --config "$dir/primary/proxy.toml" >"$dir/primary/weir.log" 2>&1 &
+WEIR_LOG=warn "$weir" serve --config "$dir/plain/proxy.toml" >"$dir/plain/weir.log" 2>&1 &
 pids+=($!)
-weir_primary_pid=$!
+weir_plain_pid=$!
 
 python3 "$ROOT_DIR/benches/load/load.py" \
     --options "$dir/state/client.cnf" --results "$dir/load.jsonl" --backends $nodes \
@@ -92,5 +93,5 @@ python3 "$ROOT_DIR/benches/load/load.py" \
     --target "haproxy=127.0.0.1:$haproxy_port:$haproxy_pid" \
     --target "haproxy-replicas=127.0.0.1:$replicas_port:$haproxy_pid" \
     --target "weir=127.0.0.1:$weir_port:$weir_pid" \
-    --target "weir-primary=127.0.0.1:$weir_primary_port:$weir_primary_pid" \
+    --target "weir-plain=127.0.0.1:$weir_plain_port:$weir_plain_pid" \
     --rounds "${ROUNDS:-3}" --seconds "${SECONDS_EACH:-6}" --clients "${CLIENTS:-5000}" "$@"

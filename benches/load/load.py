@@ -21,8 +21,8 @@ from client import Client
 HERE = Path(__file__).resolve().parent
 TICKS = os.sysconf("SC_CLK_TCK")
 REPLICAS = "haproxy-replicas"
-# These stand for where reads go, and are asked for nothing but point selects.
-READERS = (REPLICAS, "weir-primary")
+# These show what reads cost elsewhere or without TLS, and are asked for nothing but point selects.
+READERS = (REPLICAS, "weir-plain")
 TABLES, ROWS, THREADS = 4, 20_000, 16
 # In a run: each leaves a local port in TIME_WAIT for a minute, and there are 28,000 towards one server.
 CONNECTIONS = 2_500
