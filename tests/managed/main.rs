@@ -42,6 +42,8 @@ mod docker;
 mod figures;
 #[path = "../support/flow.rs"]
 mod flow;
+#[path = "../support/greeting.rs"]
+mod greeting;
 #[path = "../support/link.rs"]
 mod link;
 #[path = "../support/managed.rs"]

@@ -13,13 +13,13 @@ use mysql_async::prelude::Queryable as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
-use tokio::io::AsyncReadExt as _;
-use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::net::{TcpListener, UnixStream};
 use weir::cluster::{self, Change, ClusterError, ClusterView, NodeView, Silent, Step, Which};
 use weir::config::{Cluster, Config, Data, DockerTls};
 use weir::topology::Role;
 
 use crate::docker::{docker, engine_socket};
+use crate::greeting::greets;
 use crate::managed::Fixture;
 use crate::recorder::Recorder;
 use crate::roles::node;
@@ -256,8 +256,7 @@ async fn failover_keeps_the_container(fixture: &Fixture) {
     let mut weir = command.stderr(log).stdout(Stdio::null()).spawn().unwrap();
     let log = || std::fs::read_to_string(dir.join("log")).unwrap();
     until_or_show(PATIENCE, "Weir to serve", log, async || {
-        let mut client = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
-        client.read_u8().await.ok()
+        greets(&format!("127.0.0.1:{port}")).then_some(())
     })
     .await;
     docker(&["pause", &name]);

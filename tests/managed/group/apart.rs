@@ -275,8 +275,9 @@ async fn big_transaction_is_explained(stage: &Stage, leader: &mut Conn, slow: &s
     for doubled in 0..=MOST_DOUBLED {
         let executed: String = leader.query_first("SELECT @@gtid_executed").await.unwrap().unwrap();
         let over = format!("SELECT GTID_SUBSET('{executed}', @@gtid_executed)");
-        let mut last = false;
+        let (mut last, begun) = (false, Instant::now());
         while !last {
+            assert!(begun.elapsed() < EXPLAINED_LIMIT, "{slow} is at it still, and nobody says so");
             last = asked.query_first(&over).await.unwrap() == Some(1);
             if let Some(said) = behind_by(&stage.status(), slow, "big-transaction") {
                 processors(slow, None);
