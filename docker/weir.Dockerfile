@@ -8,6 +8,8 @@ ARG BUILD_IMAGE=rust:1.95-slim-bookworm
 ARG BASE_IMAGE=debian:bookworm-slim
 
 FROM ${BUILD_IMAGE} AS build
+# By this scripts/weir-image.sh finds what the classic builder leaves of a stage.
+LABEL dev.weir.stage=build
 WORKDIR /src
 COPY . .
 # aws-lc, the crypto library, is C.

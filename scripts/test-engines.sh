@@ -37,8 +37,8 @@ bootstrap() {
     mv "$root.part" "$root"
 }
 
-# What the daemon must see of this machine, at the same paths: devices, control groups, and where the tests make folders
-# that containers are given.
+# What the daemon must see of this machine, at the same paths: devices, control groups, where the tests make folders
+# that containers are given, and what docker-compose.yml gives its own.
 mount_all() {
     local root=$1 place
     # The daemon makes mounts of its own, which it can only where its root is a mount itself.
@@ -46,7 +46,7 @@ mount_all() {
     mount -t proc proc "$root/proc"
     # As this network has it; the control groups are this machine's.
     mount -t sysfs sysfs "$root/sys"
-    for place in /dev /sys/fs/cgroup "${TMPDIR:-/tmp}"; do
+    for place in /dev /sys/fs/cgroup "${TMPDIR:-/tmp}" "$ROOT_DIR/docker/compose"; do
         mkdir -p "$root$place"
         mount --rbind "$place" "$root$place"
     done

@@ -28,3 +28,5 @@ chmod 0755 "$context/prebuilt" "$context/prebuilt/weir"
 step "$LOG_DIR/weir-image.log" "image $TAG on $BASE" env DOCKER_BUILDKIT=0 docker build --tag "$TAG" \
     --build-arg "BUILD_IMAGE=$BASE" --build-arg "BASE_IMAGE=$BASE" \
     --file "$ROOT_DIR/docker/weir.Dockerfile" "$context"
+# The classic builder keeps a stage as an image without a name: each time another program and its copy.
+docker image prune --force --filter label=dev.weir.stage=build >>"$LOG_DIR/weir-image.log" 2>&1 || true
