@@ -1,8 +1,8 @@
 #!/bin/bash
 # The load run: a cluster of its own, and in front of it HAProxy (TCP mode: one port to the primary, one to both
-# replicas, as Weir spreads reads), Weir as it is by default, with TLS to the servers, and a Weir that does what HAProxy's
-# first port does: the primary alone, no TLS. Measured in turn in every round; prints a table, and every run is a line of
-# target/bench/load.jsonl.
+# replicas, as Weir spreads reads), Weir as it is by default, and a Weir that does what HAProxy's first port does: the
+# primary alone. None speaks TLS to the servers. Measured in turn in every round; prints a table, and every run is a line
+# of target/bench/load.jsonl.
 #
 #   ROUNDS=3 SECONDS_EACH=6 CLIENTS=5000 benches/load.sh [point] [prepared] [connect] [big] [idle]
 set -euo pipefail

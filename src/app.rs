@@ -3,7 +3,6 @@
 mod clients;
 mod heed;
 
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,14 +22,14 @@ use crate::backend::connect::Connector;
 use crate::backend::credentials::{Credentials, Limits as CredentialLimits};
 use crate::backend::pool::{Limits, Pools};
 use crate::cluster::{Control, Traffic, Wanted};
-use crate::config::{ClientTls, Config, Server, ServerTlsMode};
+use crate::config::{ClientTls, Config};
 use crate::net::buffer::BufferPool;
 use crate::net::tls;
 use crate::server::{WorkerHandle, accept, bind, start_worker};
 use crate::session::Door;
 use crate::session::worker::{Registry, Shared, Worker};
 use crate::sql::{Classifier, ParserThread};
-use crate::topology::{ServerId, Topology};
+use crate::topology::Topology;
 
 /// How long running commands may go on after a signal.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -239,7 +238,8 @@ fn tls_acceptor(config: &Config) -> anyhow::Result<tokio_rustls::TlsAcceptor> {
 
 fn start_workers(config: &Arc<Config>, shared: &Arc<Shared>) -> anyhow::Result<Vec<WorkerHandle>> {
     let parser = ParserThread::spawn().context("no thread for the SQL parser")?;
-    let certificates = server_tls(&config.servers)?;
+    let certificates = tls::ClientConfigs::new(config.servers.iter().map(|server| &server.tls))
+        .context("TLS to the servers")?;
     let mut workers = Vec::with_capacity(config.proxy.workers);
     for index in 0..config.proxy.workers {
         let shared = Arc::clone(shared);
@@ -256,7 +256,7 @@ fn start_workers(config: &Arc<Config>, shared: &Arc<Shared>) -> anyhow::Result<V
 fn make_worker(
     shared: Arc<Shared>,
     parser: ParserThread,
-    certificates: HashMap<ServerId, Arc<rustls::ClientConfig>>,
+    certificates: tls::ClientConfigs,
     seed: u64,
 ) -> Worker {
     let config = Arc::clone(&shared.config);
@@ -276,19 +276,6 @@ fn make_worker(
     };
     let classifier = Classifier::new(config.proxy.statement_cache, parser);
     Worker::new(shared, Pools::new(connector, limits), buffers, classifier, seed)
-}
-
-fn server_tls(servers: &[Server]) -> anyhow::Result<HashMap<ServerId, Arc<rustls::ClientConfig>>> {
-    let mut configs = HashMap::new();
-    for (index, server) in servers.iter().enumerate() {
-        if server.tls.mode == ServerTlsMode::Off {
-            continue;
-        }
-        let config = tls::client_config(server.tls.mode, server.tls.ca.as_deref())
-            .with_context(|| format!("TLS to server {}", server.name))?;
-        configs.insert(ServerId(u32::try_from(index).unwrap_or(u32::MAX)), config);
-    }
-    Ok(configs)
 }
 
 fn start_acceptor(

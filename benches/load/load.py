@@ -21,7 +21,7 @@ from client import Client
 HERE = Path(__file__).resolve().parent
 TICKS = os.sysconf("SC_CLK_TCK")
 REPLICAS = "haproxy-replicas"
-# These show what reads cost elsewhere or without TLS, and are asked for nothing but point selects.
+# These show what reads cost elsewhere, and are asked for nothing but point selects.
 READERS = (REPLICAS, "weir-plain")
 TABLES, ROWS, THREADS = 4, 20_000, 16
 # In a run: each leaves a local port in TIME_WAIT for a minute, and there are 28,000 towards one server.

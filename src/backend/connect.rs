@@ -13,9 +13,10 @@ use crate::backend::login::{Identity, LoggedIn, LoginError, LoginStream, TlsChoi
 use crate::backend::replay::{Lost, Prelude};
 use crate::backend::state::{State, Variables};
 use crate::backend::tracked::TRACKED_VARIABLES;
-use crate::config::{Secret, Server, ServerTlsMode};
+use crate::config::{Secret, Server};
 use crate::net::buffer::BufferPool;
 use crate::net::stream::{PacketStream, Socket};
+use crate::net::tls::ClientConfigs;
 use crate::topology::ServerId;
 use crate::wire::{Capabilities, ErrPacket};
 
@@ -138,17 +139,16 @@ pub struct Connector {
     buffers: Rc<BufferPool>,
     timeout: Duration,
     max_packet: u32,
-    tls: HashMap<ServerId, Arc<rustls::ClientConfig>>,
+    tls: ClientConfigs,
     lacking: Arc<Lacking>,
 }
 
 impl Connector {
-    /// `tls`: the client configuration of every server that may speak TLS.
     pub fn new(
         buffers: Rc<BufferPool>,
         timeout: Duration,
         max_packet: u32,
-        tls: HashMap<ServerId, Arc<rustls::ClientConfig>>,
+        tls: ClientConfigs,
         lacking: Arc<Lacking>,
     ) -> Self {
         Self { buffers, timeout, max_packet, tls, lacking }
@@ -185,11 +185,7 @@ impl Connector {
         let identity = self.identity(account);
         let choice = TlsChoice {
             mode: config.tls.mode,
-            config: self
-                .tls
-                .get(&server)
-                .cloned()
-                .filter(|_| config.tls.mode != ServerTlsMode::Off),
+            config: self.tls.of(&config.tls),
             server_name: host_of(address).to_owned(),
         };
         let logged_in = login(tcp, &identity, &choice).await?;

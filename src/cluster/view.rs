@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::config::{self, Secret, ServerTls, ServerTlsMode};
+use crate::config::{self, Secret, ServerTls};
 use crate::topology::Role;
 
 use super::accounts;
@@ -118,16 +118,10 @@ impl ClusterView {
 
 /// The node as the proxy needs it.
 pub(super) fn server_of(world: &World, number: u32) -> config::Server {
-    let tls = match world.host {
-        // What passes between Weir and its own servers stays on this host's bridge.
-        None => ServerTlsMode::Off,
-        // Their certificates are their own making, so nobody can vouch for them.
-        Some(_) => ServerTlsMode::Required,
-    };
     config::Server {
         name: world.name(number),
         address: world.address(number).to_string(),
-        tls: ServerTls { mode: tls, ca: None },
+        tls: ServerTls { mode: world.server_tls(), ca: None },
         weight: WEIGHT,
     }
 }

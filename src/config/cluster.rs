@@ -11,6 +11,7 @@ use super::leadership::leadership;
 use super::password::{self, APPLICATION_PASSWORD};
 use super::proxy::check_user;
 use super::section::Section;
+use super::servers::ServerDefaults;
 use super::types::{Cluster, Copying, Data, DockerTls, NodeOptions, Pull, Replication, Seed};
 use super::{option_file, options};
 
@@ -26,7 +27,11 @@ const COPYING: [(&str, Copying); 3] =
 const MAX_SEMI_SYNC_TIMEOUT_MS: u64 = 86_400_000;
 
 /// `[cluster]`
-pub(super) fn cluster(section: &mut Section<'_>, listen: SocketAddr) -> Cluster {
+pub(super) fn cluster(
+    section: &mut Section<'_>,
+    listen: SocketAddr,
+    servers: &ServerDefaults,
+) -> Cluster {
     let default = Cluster::default();
     let replicas = section.integer("replicas", 0..=MAX_REPLICAS, default.replicas);
     let replication = group::replication(section, replicas);
@@ -57,6 +62,7 @@ pub(super) fn cluster(section: &mut Section<'_>, listen: SocketAddr) -> Cluster 
         leadership: leadership(section),
         docker_tls: docker_tls(section, docker_host.as_deref()),
         docker_host,
+        server_tls: servers.tls,
         port_base: port_base(section, replicas, listen, default.port_base),
         option_file: option_file::read(section, false),
         options: options::table(section, "[cluster.options]", false),

@@ -7,7 +7,9 @@ use super::files::{Pem, pem};
 use super::password::{self, PASSWORD};
 use super::section::{Section, Text};
 use super::servers::{ServerDefaults, tls_mode};
-use super::types::{Causal, ClientTls, Lag, Monitor, Pool, Proxy, Secret, StaticUser};
+use super::types::{
+    Causal, ClientTls, Lag, Monitor, Pool, Proxy, Secret, ServerTlsMode, StaticUser,
+};
 
 /// Worker threads; beyond it sessions spread too thin over too many pools.
 pub(super) const MAX_WORKERS: usize = 256;
@@ -22,7 +24,7 @@ const CLUSTER_MONITOR_USER: &str = "weir_monitor";
 const DEFAULT_PORT: u16 = 6_033;
 
 /// `[proxy]`, and what it says for servers that say nothing themselves.
-pub(super) fn proxy(section: &mut Section<'_>) -> (Proxy, ServerDefaults) {
+pub(super) fn proxy(section: &mut Section<'_>, managed: bool) -> (Proxy, ServerDefaults) {
     let listen = listen(section, DEFAULT_PORT);
     let tls = [
         ("off", ClientTls::Off),
@@ -49,7 +51,20 @@ pub(super) fn proxy(section: &mut Section<'_>) -> (Proxy, ServerDefaults) {
         tls: tls_mode(section, "server_tls"),
         ca: pem(section, "server_tls_ca", Pem::Certificate),
     };
+    if managed {
+        check_own_servers(section, &servers);
+    }
     (proxy, servers)
+}
+
+/// The nodes of a managed cluster make their certificates themselves.
+fn check_own_servers(section: &Section<'_>, servers: &ServerDefaults) {
+    let verifies = servers.tls.is_some_and(ServerTlsMode::verifies);
+    if let Some(span) = section.key_span("server_tls").filter(|_| verifies) {
+        let what = "`server_tls` wants certificates verified that the servers of [cluster] make themselves, so \
+                    that nobody can vouch for them";
+        section.source.problems.add(span, what, "write \"required\": TLS, whoever answers");
+    }
 }
 
 /// `[pool]`

@@ -70,7 +70,8 @@ struct File<'a> {
 impl<'a> File<'a> {
     fn read(mut self, text_length: usize) -> Config {
         let managed = self.root.contains_key("cluster");
-        let (proxy, defaults) = self.section("proxy", "[proxy]", proxy::proxy);
+        let (proxy, defaults) =
+            self.section("proxy", "[proxy]", |section| proxy::proxy(section, managed));
         let pool = self.section("pool", "[pool]", proxy::pool);
         let lag = self.section("lag", "[lag]", proxy::lag);
         let causal = self.section("causal", "[causal]", proxy::causal);
@@ -78,7 +79,9 @@ impl<'a> File<'a> {
         let servers = self.servers(&defaults, proxy.listen);
         let monitor = self.monitor(managed);
         let cluster: Option<Cluster> = managed.then(|| {
-            self.section("cluster", "[cluster]", |section| cluster::cluster(section, proxy.listen))
+            self.section("cluster", "[cluster]", |section| {
+                cluster::cluster(section, proxy.listen, &defaults)
+            })
         });
         let admin: Option<Admin> = self.root.contains_key("admin").then(|| {
             self.section("admin", "[admin]", |section| {

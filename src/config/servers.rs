@@ -72,7 +72,7 @@ fn tls(
         Some(address) if address.is_loopback() => ServerTlsMode::Off,
         _ => ServerTlsMode::Preferred,
     });
-    if matches!(mode, ServerTlsMode::VerifyCa | ServerTlsMode::VerifyIdentity) && !wanted_ca {
+    if mode.verifies() && !wanted_ca {
         section.absent(
             "the server's certificate is to be verified, but no authority is named",
             "add tls_ca = \"ca.pem\" here, or server_tls_ca in [proxy]",

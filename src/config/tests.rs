@@ -641,6 +641,16 @@ fn tls_files_are_looked_at() {
 }
 
 #[test]
+fn a_managed_cluster_is_spoken_to_as_the_proxy_section_says() {
+    let of = |text: &str| parse(text).unwrap().cluster.unwrap().server_tls;
+    assert_eq!(of("[cluster]"), None);
+    let required = "[proxy]\nserver_tls = \"required\"\n[cluster]";
+    assert_eq!(of(required), Some(ServerTlsMode::Required));
+    let verified = "[proxy]\nserver_tls = \"verify-identity\"\n[cluster]";
+    check(verified, &[(2, "nobody can vouch for them; write \"required\"")]);
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_one_error() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("none.toml");

@@ -171,7 +171,7 @@ pub struct Server {
 }
 
 /// How Weir speaks to a server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ServerTls {
     pub mode: ServerTlsMode,
     /// PEM file of authorities; the system has none of its own for `verify-*`.
@@ -180,13 +180,20 @@ pub struct ServerTls {
 
 /// `tls = "off" | "preferred" | "required" | "verify-ca" | "verify-identity"`, as the client option
 /// `--ssl-mode`. Default "preferred"; "off" on a loopback address, where nobody can listen in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ServerTlsMode {
     Off,
     Preferred,
     Required,
     VerifyCa,
     VerifyIdentity,
+}
+
+impl ServerTlsMode {
+    /// Whether the server's certificate must be vouched for.
+    pub const fn verifies(self) -> bool {
+        matches!(self, Self::VerifyCa | Self::VerifyIdentity)
+    }
 }
 
 /// `replication = "gtid" | "file" | "group"`: how the replicas get the primary's transactions, and who decides which server
@@ -245,6 +252,9 @@ pub struct Cluster {
     pub docker_host: Option<String>,
     /// `[cluster.docker_tls]`; default DOCKER_CERT_PATH where DOCKER_TLS_VERIFY is set.
     pub docker_tls: Option<DockerTls>,
+    /// `server_tls` of `[proxy]`; without it "off", and "required" where the engine is another host's. Never a mode
+    /// that verifies: the nodes' certificates are their own making.
+    pub server_tls: Option<ServerTlsMode>,
     /// `port_base`: node n is published at port_base + n - 1 of 127.0.0.1, or of the engine's host where that is
     /// another; default 13301.
     pub port_base: u16,
@@ -292,6 +302,7 @@ impl Default for Cluster {
             leadership: Leadership::Engine,
             docker_host: None,
             docker_tls: None,
+            server_tls: None,
             port_base: 13_301,
             option_file: None,
             options: Vec::new(),

@@ -2,6 +2,7 @@
 //!
 //! The functions here read and write files and block; they are called at start and at reload.
 
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -19,7 +20,7 @@ use rustls::{
     SignatureScheme, SupportedProtocolVersion,
 };
 
-use crate::config::ServerTlsMode;
+use crate::config::{ServerTls, ServerTlsMode};
 
 /// Certificate in the state directory, PEM.
 pub const CERTIFICATE_FILE: &str = "server-cert.pem";
@@ -114,6 +115,39 @@ pub fn client_config(
         .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
     Ok(Arc::new(config))
+}
+
+/// What Weir connects to servers with, made once. Servers that come later are there, too, unless they are to be
+/// verified by an authority that none had at the start.
+#[derive(Debug, Clone)]
+pub struct ClientConfigs {
+    /// Believes whoever answers.
+    any: Arc<ClientConfig>,
+    verifying: HashMap<ServerTls, Arc<ClientConfig>>,
+}
+
+impl ClientConfigs {
+    /// # Errors
+    /// As [`client_config`], for the first of `servers` that has one.
+    pub fn new<'a>(servers: impl IntoIterator<Item = &'a ServerTls>) -> Result<Self, TlsError> {
+        let any = client_config(ServerTlsMode::Required, None)?;
+        let mut verifying = HashMap::new();
+        for tls in servers.into_iter().filter(|tls| tls.mode.verifies()) {
+            verifying.insert(tls.clone(), client_config(tls.mode, tls.ca.as_deref())?);
+        }
+        Ok(Self { any, verifying })
+    }
+
+    /// `None` for `Off`, and for one that is to be verified and was not known at the start.
+    pub fn of(&self, tls: &ServerTls) -> Option<Arc<ClientConfig>> {
+        match tls.mode {
+            ServerTlsMode::Off => None,
+            ServerTlsMode::Preferred | ServerTlsMode::Required => Some(Arc::clone(&self.any)),
+            ServerTlsMode::VerifyCa | ServerTlsMode::VerifyIdentity => {
+                self.verifying.get(tls).cloned()
+            }
+        }
+    }
 }
 
 /// What an operator can do about a server's certificate that was not believed: a clause after "; ", or nothing.
@@ -304,6 +338,16 @@ mod tests {
     use tokio_rustls::{TlsAcceptor, TlsConnector};
 
     use super::*;
+
+    #[test]
+    fn a_server_that_comes_later_is_spoken_to_by_tls() {
+        let configs = ClientConfigs::new([]).unwrap();
+        let there = |mode| configs.of(&ServerTls { mode, ca: None }).is_some();
+        assert!(there(ServerTlsMode::Required) && there(ServerTlsMode::Preferred));
+        assert!(!there(ServerTlsMode::Off) && !there(ServerTlsMode::VerifyCa));
+        let verified = ServerTls { mode: ServerTlsMode::VerifyCa, ca: None };
+        assert!(ClientConfigs::new([&verified]).is_err(), "no authority to verify by");
+    }
 
     #[test]
     fn certificate_is_made_once() {

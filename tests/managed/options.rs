@@ -15,7 +15,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tokio::net::{TcpListener, UnixStream};
 use weir::cluster::{self, Change, ClusterError, ClusterView, NodeView, Silent, Step, Which};
-use weir::config::{Cluster, Config, Data, DockerTls};
+use weir::config::{Cluster, Config, Data};
 use weir::topology::Role;
 
 use crate::docker::{docker, engine_socket};
@@ -23,6 +23,7 @@ use crate::greeting::greets;
 use crate::managed::Fixture;
 use crate::recorder::Recorder;
 use crate::roles::node;
+use crate::stage::Stage;
 use crate::wait::until_or_show;
 
 /// How long a condition may take to come true on a busy machine.
@@ -277,31 +278,60 @@ async fn failover_keeps_the_container(fixture: &Fixture) {
     assert_eq!(fixture.rows(&view).await, ["1", "1"]);
 }
 
-/// The engine of this host as one on another: by TCP with TLS, at an address that is no loopback.
-#[tokio::test]
+/// The engine of this host as one on another: by TCP with TLS, at an address that is no loopback. Weir speaks TLS to the
+/// servers then, also to one that was added while it served.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_engine_elsewhere_behind_tls() {
-    let mut fixture = Fixture::new("tls", 0);
-    let certificates = Certificates::new(fixture.state_dir());
+    let dir = tempfile::tempdir().unwrap();
+    let certificates = Certificates::new(dir.path());
     let address = serve_engine(&certificates).await;
-    fixture.wanted.docker_host = Some(format!("tcp://{address}"));
-    let view = |fixture: &Fixture| {
-        let (wanted, dir) = (fixture.wanted.clone(), fixture.state_dir().to_owned());
-        async move { cluster::up(&wanted, &dir, &Silent).await }
+    let settings = format!("replicas = 0\ndocker_host = \"tcp://{address}\"\n");
+    let mut stage = Stage::configured("tls", &settings);
+    let file = stage.path("proxy.toml");
+    let without = std::fs::read_to_string(&file).unwrap();
+    let silent = |stage: &Stage| {
+        let said = stage.refused(&["cluster", "up"]);
+        assert!(said.contains("does not answer at tcp://"), "{said}");
     };
-    says(view(&fixture).await, &["does not answer at tcp://"]);
-    fixture.wanted.docker_tls = Some(certificates.of("stranger"));
-    says(view(&fixture).await, &["does not answer at tcp://"]);
-    fixture.wanted.docker_tls = Some(certificates.of("weir"));
-    let view = view(&fixture).await.unwrap();
+    silent(&stage);
+    let with = |who: &str| format!("{without}{}", certificates.section(who));
+    std::fs::write(&file, with("stranger")).unwrap();
+    silent(&stage);
+    std::fs::write(&file, with("weir")).unwrap();
+    stage.weir(&["cluster", "up"]);
+    let view = stage.view().unwrap();
     let node = &view.nodes[0];
     assert_eq!(node.published.ip(), address.ip());
     assert_eq!(node.server.address, node.published.to_string());
     assert_eq!(node.role, Role::Primary);
     assert!(view.problems.is_empty(), "{:?}", view.problems);
-    let cipher = "SELECT variable_value FROM performance_schema.session_status WHERE variable_name = \
-                  'Ssl_cipher'";
-    assert_ne!(fixture.ask(node, cipher).await, "");
-    assert_eq!(fixture.ask(node, "SELECT CURRENT_USER()").await, "root@%");
+    let root: Option<String> =
+        stage.root(&node.name).await.query_first("SELECT CURRENT_USER()").await.unwrap();
+    assert_eq!(root.as_deref(), Some("root@%"));
+
+    stage.serve();
+    let mut conn = stage.through_weir().await;
+    let cipher = "SHOW SESSION STATUS LIKE 'Ssl_cipher'";
+    let (_, cipher): (String, String) = conn.query_first(cipher).await.unwrap().unwrap();
+    assert_ne!(cipher, "", "Weir speaks to its server in clear");
+    conn.query_drop("CREATE TABLE t (id INT PRIMARY KEY)").await.unwrap();
+    conn.query_drop("INSERT INTO t VALUES (1)").await.unwrap();
+    std::fs::write(&file, with("weir").replace("replicas = 0", "replicas = 1")).unwrap();
+    stage.weir(&["cluster", "up"]);
+    // Its upper byte is the server's id.
+    let reader = "SELECT UUID_SHORT() >> 56 FROM t";
+    let first: Option<u64> =
+        stage.root(&node.name).await.query_first(reader.replace(" FROM t", "")).await.unwrap();
+    until_or_show(
+        PATIENCE,
+        "a read from the added replica",
+        || stage.log(),
+        async || {
+            let id: Option<u64> = conn.query_first(reader).await.unwrap();
+            (id != first).then_some(())
+        },
+    )
+    .await;
 }
 
 /// An authority with what it signed, and one that nobody knows.
@@ -337,12 +367,13 @@ impl Certificates {
         Self { dir: dir.to_owned(), server, ca: ca.der().clone() }
     }
 
-    fn of(&self, name: &str) -> DockerTls {
-        DockerTls {
-            ca: self.dir.join("ca.pem"),
-            cert: self.dir.join(format!("{name}-cert.pem")),
-            key: self.dir.join(format!("{name}-key.pem")),
-        }
+    /// Of a configuration, to show oneself to the engine as `name`.
+    fn section(&self, name: &str) -> String {
+        let dir = self.dir.display();
+        format!(
+            "[cluster.docker_tls]\nca = \"{dir}/ca.pem\"\ncert = \"{dir}/{name}-cert.pem\"\n\
+             key = \"{dir}/{name}-key.pem\"\n"
+        )
     }
 }
 
