@@ -189,6 +189,15 @@ impl PacketStream {
         self.input.is_empty() && self.poll_fill(&mut cx, 1).is_pending()
     }
 
+    /// What has come so far, without waiting for more; what goes beyond `enough` bytes may be missing.
+    pub fn come(&mut self, enough: usize) -> &[u8] {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        while self.input.len() < enough
+            && matches!(self.poll_fill(&mut cx, usize::MAX), Poll::Ready(Ok(1..)))
+        {}
+        self.bytes()
+    }
+
     /// Writes all of `bytes`. Not cancel safe: a dropped write leaves the peer in the middle of a packet.
     pub async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.socket.write_all(bytes).await?;

@@ -409,8 +409,8 @@ mod tests {
         };
         let connect = async {
             let name = ServerName::try_from(name).unwrap();
-            let mut stream =
-                TlsConnector::from(client).connect(name, near).await.map_err(|e| e.to_string())?;
+            let connected = TlsConnector::from(client).connect(name, near).await;
+            let mut stream = connected.map_err(|error| format!("{error}{}", remedy(&error)))?;
             let mut got = [0; 2];
             stream.read_exact(&mut got).await.map_err(|e| e.to_string())?;
             assert_eq!(&got, b"hi");
@@ -435,12 +435,13 @@ mod tests {
         };
         let (ca, ca_path) = authority("ca.pem");
         let (_, other_path) = authority("other.pem");
-        let key = rcgen::KeyPair::generate().unwrap();
-        let cert = rcgen::CertificateParams::new(vec!["db1.example".to_owned()])
-            .unwrap()
-            .signed_by(&key, &ca)
-            .unwrap();
-        let server = server_config(cert.pem().as_bytes(), key.serialize_pem().as_bytes()).unwrap();
+        let signed = |params: rcgen::CertificateParams| {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let cert = params.signed_by(&key, &ca).unwrap();
+            server_config(cert.pem().as_bytes(), key.serialize_pem().as_bytes()).unwrap()
+        };
+        let of_db1 = || rcgen::CertificateParams::new(vec!["db1.example".to_owned()]).unwrap();
+        let server = signed(of_db1());
 
         let check = async |mode, ca: Option<&Path>, name: &'static str, want: bool| {
             let client = client_config(mode, ca).unwrap();
@@ -454,5 +455,17 @@ mod tests {
         check(ServerTlsMode::VerifyIdentity, Some(&ca_path), "db1.example", true).await;
         check(ServerTlsMode::VerifyIdentity, Some(&ca_path), "elsewhere", false).await;
         check(ServerTlsMode::VerifyIdentity, Some(&other_path), "db1.example", false).await;
+
+        let mut expired = of_db1();
+        expired.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        expired.not_after = rcgen::date_time_ymd(2021, 1, 1);
+        let expired = signed(expired);
+        for mode in [ServerTlsMode::VerifyCa, ServerTlsMode::VerifyIdentity] {
+            let client = client_config(mode, Some(&ca_path)).unwrap();
+            let error = handshake(Arc::clone(&expired), client, "db1.example").await.unwrap_err();
+            assert!(error.contains("expired") && error.contains("a new certificate"), "{error}");
+        }
+        let client = client_config(ServerTlsMode::Required, None).unwrap();
+        handshake(expired, client, "db1.example").await.unwrap();
     }
 }

@@ -15,7 +15,7 @@ use crate::session::prepared::{Ready, ready};
 use crate::session::reply::{Ending, Reply, View, pass};
 use crate::session::trackers::Wants;
 use crate::sql::{Kind, Needs, Statement};
-use crate::wire::{ErrPacket, codes};
+use crate::wire::{ErrPacket, HEADER_LEN, Header, codes};
 
 /// Errors of a replica that the primary need not give: it is read-only (1290, 1792, 1836), or has
 /// not yet the schema (1049), table (1146), column (1054) or function (1305) of a later change.
@@ -27,6 +27,12 @@ const READ_ONLY: [u16; 2] = [1290, 1836];
 
 /// What a replica says to what it must not do, in whatever transaction that is.
 const WRITES: [u16; 3] = [1290, 1792, 1836];
+
+/// An error packet by which a server says why it closes is not longer than this, bytes (MYSQL_ERRMSG_SIZE is 512).
+const LAST_WORDS: usize = 1_024;
+
+/// Errors that a client's library gives itself; see [`codes::LOST_CONNECTION`].
+const CLIENTS_OWN: std::ops::Range<u16> = 2_000..3_000;
 
 /// One packet of a client's file, bytes; drivers send pieces far smaller.
 pub(super) const MAX_FILE_PACKET: usize = 64 << 20;
@@ -156,8 +162,7 @@ impl Session {
         if !pipelined && !server.stream.is_quiet() {
             // What nobody asked for would be taken for the answer, on a connection that is held, too.
             server.tainted = true;
-            let why = "the server closed the connection, or said what nobody asked for";
-            return Err(lost(retry, statement, why, false));
+            return Err(not_quiet(retry, statement, server.stream.come(LAST_WORDS)));
         }
         server.busy = !matches!(work, Work::LongData { .. });
         let sent = if pipelined {
@@ -299,6 +304,20 @@ fn refused(retry: bool, error: ErrPacket) -> Attempt {
     Attempt::Failed(error)
 }
 
+/// What becomes of a command whose connection has closed, or holds what nobody asked for, before it was sent. A server
+/// that had a reason to close has said it (4031 after `wait_timeout`), and the client gets its words.
+fn not_quiet(retry: bool, statement: &Statement, come: &[u8]) -> Attempt {
+    let payload = Header::parse(come).and_then(|header| come.get(HEADER_LEN..)?.get(..header.len));
+    match payload.map(ErrPacket::decode) {
+        Some(Ok(error)) if !CLIENTS_OWN.contains(&error.code) && !retry => Attempt::Unsent(error),
+        Some(Ok(error)) => lost(retry, statement, &String::from_utf8_lossy(&error.message), false),
+        Some(Err(_)) | None => {
+            let why = "the server closed the connection, or said what nobody asked for";
+            lost(retry, statement, why, false)
+        }
+    }
+}
+
 /// What becomes of a read that a replica refused as it ran.
 fn refused_by_replica(error: &ErrPacket) -> Attempt {
     let why = String::from_utf8_lossy(&error.message).into_owned();
@@ -348,7 +367,7 @@ async fn pass_local_file(
             let why = format!("the link to the server failed: {error}");
             return Ending::Lost { why, passed: true, seq: None };
         }
-        if message.raw_len == crate::wire::HEADER_LEN {
+        if message.raw_len == HEADER_LEN {
             break;
         }
     }

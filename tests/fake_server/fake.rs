@@ -561,7 +561,7 @@ impl Conn {
                 let seq = packets(answer).last().map_or(1, |packet| packet[3].wrapping_add(1));
                 [answer, &framed_ok(seq, 1, self.status())].concat()
             }
-            "extra_late" => answer.to_vec(),
+            "extra_late" | "farewell" => answer.to_vec(),
             _ => return self.write(answer).await,
         };
         self.spoiled = true;
@@ -570,6 +570,10 @@ impl Conn {
         if order == "extra_late" {
             tokio::time::sleep(Duration::from_millis(20)).await;
             self.write(&stolen).await?;
+        }
+        if order == "farewell" {
+            self.refuse(Vec::new(), 0, 4031).await?;
+            return Ok(false);
         }
         Ok(true)
     }

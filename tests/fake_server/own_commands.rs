@@ -241,6 +241,32 @@ async fn a_held_connection_that_babbles() {
     fake.seen.assert_nothing_spoiled_lives().await;
 }
 
+/// What a server says before it closes a held connection reaches its client, as after `wait_timeout`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_held_connection_that_is_closed_with_a_word() {
+    let fake = Fake::primary().await;
+    let weir = Weir::start(&[&fake.address]);
+    for next in ["SELECT 'mine'", "INSERT INTO t VALUES ('mine')"] {
+        let mut client = Client::login(&weir.address).await;
+        assert_eq!(client.query("BEGIN").await, Outcome::Done);
+        let text = format!("farewell {}", next.replace('\'', ""));
+        assert_eq!(client.query(&format!("SELECT '{text}'")).await, Outcome::row(&text));
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        let outcome = client.query(next).await;
+        let Outcome::Refused { code: 4031, rows: 0, .. } = outcome else {
+            panic!("{next}: {outcome:?}");
+        };
+        assert!(client.is_closed().await, "its transaction is gone");
+        assert_eq!(fake.seen.count(next), 0, "{next}");
+        // Bound to nothing, it notices nothing.
+        let mut client = Client::login(&weir.address).await;
+        assert_eq!(client.query(&format!("SELECT '{text}'")).await, Outcome::row(&text));
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        assert_eq!(client.query("SELECT 'again'").await, Outcome::row("again"));
+    }
+    fake.seen.assert_nothing_spoiled_lives().await;
+}
+
 /// COM_STMT_PREPARE and COM_FIELD_LIST of the client.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn definitions_that_are_ugly() {
