@@ -300,7 +300,9 @@ async fn cut_off_anywhere_it_leaves_nothing_that_stays() {
         let name = format!("cut{seconds}");
         let taking = fixture.create(&name);
         let cut = tokio::time::timeout(Duration::from_secs(seconds), taking).await;
-        assert!(cut.is_err() || cut.unwrap().is_ok());
+        if let Ok(done) = cut {
+            done.unwrap();
+        }
         left += u32::from(!fixture.containers("taking").is_empty());
     }
     assert!(left >= 2, "{left}");
