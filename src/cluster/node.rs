@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use crate::config::{Cluster, Data, OptionFile, Replication, mysqld_argument};
+use crate::config::{Cluster, Data, OptionFile, Replication, ServerTlsMode, mysqld_argument};
 
 use super::group;
 use super::state::State;
@@ -86,6 +86,22 @@ pub(super) fn published(cluster: &Cluster, number: u32, host: Option<IpAddr>) ->
     let offset = u16::try_from(number.saturating_sub(1)).unwrap_or(u16::MAX);
     let port = cluster.port_base.saturating_add(offset);
     SocketAddr::new(host.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), port)
+}
+
+/// How Weir speaks to the nodes, whose certificates are their own making. By default in clear where that stays on this
+/// host's bridge (`host` is `None`).
+pub(super) fn server_tls(cluster: &Cluster, host: Option<IpAddr>) -> ServerTlsMode {
+    let default = host.map_or(ServerTlsMode::Off, |_| ServerTlsMode::Required);
+    cluster.server_tls.unwrap_or(default)
+}
+
+/// Whether Weir's logins as root insist on TLS: they cannot merely prefer it, and between hosts it is preferred.
+pub(super) fn root_speaks_tls(cluster: &Cluster, host: Option<IpAddr>) -> bool {
+    match server_tls(cluster, host) {
+        ServerTlsMode::Off => false,
+        ServerTlsMode::Preferred => host.is_some(),
+        ServerTlsMode::Required | ServerTlsMode::VerifyCa | ServerTlsMode::VerifyIdentity => true,
+    }
 }
 
 /// The folder of node `number` in the folder of `[cluster] data`; its data is in a folder "data" of it, beside
@@ -293,6 +309,25 @@ mod tests {
         assert!(two.command.contains(&"--server-id=13302".to_owned()));
         assert!(two.command.contains(&"--report-host=t-2".to_owned()));
         assert_eq!(one.environment[1], "MYSQL_ROOT_HOST=172.20.0.0/255.255.0.0");
+    }
+
+    #[test]
+    fn tls_is_what_was_said_else_what_the_way_needs() {
+        use ServerTlsMode::{Off, Preferred, Required};
+        let away = Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
+        for (said, host, mode, root) in [
+            (None, None, Off, false),
+            (None, away, Required, true),
+            (Some(Required), None, Required, true),
+            (Some(Preferred), None, Preferred, false),
+            (Some(Preferred), away, Preferred, true),
+            (Some(Off), away, Off, false),
+        ] {
+            let mut cluster = cluster("t", 1);
+            cluster.server_tls = said;
+            let got = (server_tls(&cluster, host), root_speaks_tls(&cluster, host));
+            assert_eq!(got, (mode, root), "{said:?} {host:?}");
+        }
     }
 
     #[test]

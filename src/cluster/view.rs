@@ -9,6 +9,7 @@ use super::accounts;
 use super::docker::Container;
 use super::failover::FailedOver;
 use super::group::Member;
+use super::node;
 use super::plan;
 use super::server::{self, Replication, Server};
 use super::world::{Facts, NodeFacts, World};
@@ -121,7 +122,7 @@ pub(super) fn server_of(world: &World, number: u32) -> config::Server {
     config::Server {
         name: world.name(number),
         address: world.address(number).to_string(),
-        tls: ServerTls { mode: world.server_tls(), ca: None },
+        tls: ServerTls { mode: node::server_tls(&world.cluster, world.host), ca: None },
         weight: WEIGHT,
     }
 }

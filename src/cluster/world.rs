@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Cluster, Data, Replication, Secret, ServerTlsMode};
+use crate::config::{Cluster, Data, Replication, Secret};
 
 use super::accounts::{self, Accounts};
 use super::diagnose::texts;
@@ -485,16 +485,9 @@ impl World {
         true
     }
 
-    /// How Weir speaks to its own servers. Their certificates are their own making, so nobody can vouch for them.
-    pub(super) fn server_tls(&self) -> ServerTlsMode {
-        // By default what passes between Weir and its own servers is in clear where it stays on this host's bridge.
-        let default = self.host.map_or(ServerTlsMode::Off, |_| ServerTlsMode::Required);
-        self.cluster.server_tls.unwrap_or(default)
-    }
-
     async fn login(&self, number: u32, user: &str, password: &Secret) -> Result<Client, NoLogin> {
         let (name, address) = (self.name(number), self.address(number));
-        let tls = self.server_tls() == ServerTlsMode::Required;
+        let tls = node::root_speaks_tls(&self.cluster, self.host);
         Client::connect(Login { node: &name, address, user, password, tls }).await
     }
 

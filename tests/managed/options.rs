@@ -15,7 +15,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tokio::net::{TcpListener, UnixStream};
 use weir::cluster::{self, Change, ClusterError, ClusterView, NodeView, Silent, Step, Which};
-use weir::config::{Cluster, Config, Data};
+use weir::config::{Cluster, Config, Data, ServerTlsMode};
 use weir::topology::Role;
 
 use crate::docker::{docker, engine_socket};
@@ -303,6 +303,7 @@ async fn an_engine_elsewhere_behind_tls() {
     let node = &view.nodes[0];
     assert_eq!(node.published.ip(), address.ip());
     assert_eq!(node.server.address, node.published.to_string());
+    assert_eq!(node.server.tls.mode, ServerTlsMode::Required);
     assert_eq!(node.role, Role::Primary);
     assert!(view.problems.is_empty(), "{:?}", view.problems);
     let root: Option<String> =
